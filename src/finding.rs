@@ -1,0 +1,136 @@
+//! What the compiler has to say about its input: one [`Finding`] for each thing, with a stable
+//! [`Code`], a place and a remedy. Stages collect findings; only `main.rs` prints them.
+
+use serde::Serialize;
+
+/// Whether a finding makes the command fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// The input cannot be compiled as it stands.
+    Error,
+    /// One app or one part is left out or weaker than asked; the rest is compiled.
+    Warning,
+}
+
+/// A stretch of one line of a file. Lines and columns count from 1; columns and lengths are in
+/// characters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Span {
+    /// The line, from 1.
+    pub line: u32,
+    /// The first character's column, from 1.
+    pub column: u32,
+    /// The number of characters; 0 marks a point.
+    pub length: u32,
+}
+
+/// Where a finding points: a file, and a stretch of it where that is known.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Place {
+    /// The path as the user would write it, relative to the input's root.
+    pub file: String,
+    /// The stretch of the file, or `None` when the file as a whole is meant.
+    #[serde(flatten)]
+    pub span: Option<Span>,
+}
+
+impl Place {
+    /// The file as a whole.
+    #[must_use]
+    pub fn file(file: impl Into<String>) -> Self {
+        Self { file: file.into(), span: None }
+    }
+
+    /// A stretch of `file`.
+    #[must_use]
+    pub fn at(file: impl Into<String>, span: Span) -> Self {
+        Self { file: file.into(), span: Some(span) }
+    }
+}
+
+/// One thing the compiler has to say about its input.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Its kind, which never changes meaning.
+    pub code: Code,
+    /// Whether it makes the command fail.
+    pub severity: Severity,
+    /// What is wrong: lower case, no final full stop, names in backticks.
+    pub message: String,
+    /// What to do about it.
+    pub help: String,
+    /// Where it is.
+    pub place: Place,
+}
+
+impl Finding {
+    /// A finding of `code`, with the severity that the code has.
+    #[must_use]
+    pub fn new(
+        code: Code,
+        place: Place,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Self {
+        Self { code, severity: code.severity(), message: message.into(), help: help.into(), place }
+    }
+}
+
+/// Writes the enum, its kebab-case names and its severities from one table.
+macro_rules! codes {
+    ($($(#[$doc:meta])+ $variant:ident = $name:literal, $severity:ident;)+) => {
+        /// The kinds of findings. A code is never reused for another meaning.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        pub enum Code {
+            $($(#[$doc])+ #[serde(rename = $name)] $variant,)+
+        }
+
+        impl Code {
+            /// Every code, in the order of their table.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// The name users see.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+
+            /// The severity every finding of this code has.
+            #[must_use]
+            pub fn severity(self) -> Severity {
+                match self { $(Self::$variant => Severity::$severity,)+ }
+            }
+        }
+    };
+}
+
+codes! {
+    // Files of fdroiddata. A finding on one app never takes the others down.
+    /// A file of `metadata/` whose name is no application id.
+    AppIdInvalid = "app-id-invalid", Warning;
+    /// A file that is larger than any honest one.
+    FileTooLarge = "file-too-large", Warning;
+    /// A file that is not UTF-8.
+    FileNotUtf8 = "file-not-utf8", Warning;
+    /// A symbolic link that leads out of its folder, or nowhere.
+    FileSymlink = "file-symlink", Warning;
+    /// A file that cannot be read.
+    FileUnreadable = "file-unreadable", Warning;
+    /// Text that is no YAML, or YAML that fdroidserver refuses.
+    YamlInvalid = "yaml-invalid", Warning;
+    /// A key that stands twice in one mapping.
+    YamlDuplicateKey = "yaml-duplicate-key", Warning;
+    /// An anchor, an alias or a merge key.
+    YamlAlias = "yaml-alias", Warning;
+    /// Nesting deeper than any honest file.
+    YamlTooDeep = "yaml-too-deep", Warning;
+    /// A field that fdroidserver does not know.
+    FieldUnknown = "field-unknown", Warning;
+    /// A value of the wrong type.
+    FieldType = "field-type", Warning;
+    /// An unquoted value that fdroidserver changes.
+    FieldNeedsQuotes = "field-needs-quotes", Warning;
+    /// A value that fdroidserver's own check of the field refuses.
+    FieldInvalid = "field-invalid", Warning;
+}
