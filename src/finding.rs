@@ -25,6 +25,17 @@ pub struct Span {
     pub length: u32,
 }
 
+impl Span {
+    /// The character that follows `before`, which is the start of a file.
+    #[must_use]
+    pub fn after(before: &str) -> Self {
+        let line = before.rfind(['\n', '\r']).map_or(0, |at| at + 1);
+        let breaks = before.matches(['\n', '\r']).count() - before.matches("\r\n").count();
+        let column = before[line..].chars().count() as u32 + 1;
+        Self { line: breaks as u32 + 1, column, length: 1 }
+    }
+}
+
 /// Where a finding points: a file, and a stretch of it where that is known.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Place {
@@ -106,6 +117,12 @@ macro_rules! codes {
 }
 
 codes! {
+    // The input as a whole.
+    /// No fdroiddata where it was said to be.
+    TreeMissing = "fdroiddata-missing", Error;
+    /// No pipeline description where it was said to be.
+    ConfigMissing = "config-missing", Error;
+
     // Files of fdroiddata. A finding on one app never takes the others down.
     /// A file of `metadata/` whose name is no application id.
     AppIdInvalid = "app-id-invalid", Warning;
@@ -133,4 +150,58 @@ codes! {
     FieldNeedsQuotes = "field-needs-quotes", Warning;
     /// A value that fdroidserver's own check of the field refuses.
     FieldInvalid = "field-invalid", Warning;
+
+    // fdroid-bb.toml by itself.
+    /// Text that is no TOML.
+    ConfigSyntax = "config-syntax", Error;
+    /// A key that means nothing where it stands.
+    ConfigUnknownKey = "unknown-key", Error;
+    /// A key that must be there and is not.
+    ConfigMissingKey = "missing-key", Error;
+    /// A value of the wrong type.
+    ConfigType = "wrong-type", Error;
+    /// A value of the right type that cannot be.
+    ConfigValue = "invalid-value", Error;
+    /// A secret in plain text.
+    LiteralSecret = "literal-secret", Error;
+    /// The same thing named or taken twice.
+    Duplicate = "duplicate", Error;
+    /// A name that refers to nothing.
+    UnknownName = "unknown-name", Error;
+    /// A worker or step of no kind, or of several.
+    OneKind = "one-kind", Error;
+    /// Things of several masters where only one can be.
+    MastersMixed = "masters-mixed", Error;
+    /// Builders that start each other for ever.
+    TriggerCycle = "trigger-cycle", Error;
+    /// Builds that lack a property they need.
+    PropertyMissing = "property-missing", Error;
+    /// A scheduler for submitted changes on a master that takes none.
+    SubmitMissing = "submit-missing", Error;
+    /// A web page that trusts a proxy, open to others than the proxy.
+    ProxyBypass = "proxy-bypass", Error;
+    /// A builder that nothing starts.
+    BuilderUnreachable = "builder-unreachable", Warning;
+    /// A worker that no builder uses.
+    WorkerUnused = "worker-unused", Warning;
+    /// A lock that no builder uses.
+    LockUnused = "lock-unused", Warning;
+    /// A master without builders.
+    MasterIdle = "master-idle", Warning;
+    /// A port for submitted changes that no scheduler waits for.
+    SubmitUnused = "submit-unused", Warning;
+    /// A rule that no app matches.
+    OverrideUnused = "override-unused", Warning;
+
+    // The sources of apps.
+    /// A srclib that is missing or broken.
+    SrclibMissing = "srclib-missing", Warning;
+    /// A source URL that is no plain, public address.
+    RepoRefused = "repo-refused", Warning;
+    /// A source that no poller can watch.
+    RepoUnpollable = "repo-unpollable", Warning;
+    /// A tag pattern that no linear-time engine has.
+    TagPatternNotLinear = "tag-pattern-not-linear", Warning;
+    /// A branch name that git does not allow.
+    BranchInvalid = "branch-invalid", Warning;
 }

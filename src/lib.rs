@@ -1,4 +1,19 @@
-//! The compiler of F-Droid's Buildbot configuration. ARCHITECTURE.md draws the way of the data.
+//! The compiler of F-Droid's Buildbot configuration. ARCHITECTURE.md draws the way of the data:
+//! `load → parse → resolve → lower → render → write`, put in a row by [`compile`].
 
+pub mod buildbot;
+pub mod compile;
+pub mod config;
 pub mod fdroid;
 pub mod finding;
+pub mod load;
+pub mod lower;
+pub mod parse;
+mod pattern;
+pub mod pipeline;
+pub mod remote;
+pub mod render;
+pub mod resolve;
+pub mod template;
+pub mod text;
+pub mod write;

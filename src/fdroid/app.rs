@@ -35,8 +35,8 @@ pub struct App {
     pub update_check_name: Option<String>,
     /// A pattern of versions to pass over.
     pub update_check_ignore: Option<String>,
-    /// How version codes are computed for several builds of one version.
-    pub vercode_operation: Vec<String>,
+    /// How version codes are computed for several builds of one version; empty where absent.
+    pub vercode_operation: Option<Vec<String>>,
     /// The builds, in order of their version codes.
     pub builds: Vec<Build>,
     /// Where the fields stand that later findings point at.

@@ -2,6 +2,19 @@
 
 pub mod app;
 pub mod app_id;
+pub mod fast;
+pub mod field;
+pub mod fields;
+pub mod gaps;
+pub mod line;
+pub mod scalar;
+pub mod srclib;
+pub mod text;
+pub mod timestamp;
+pub mod update_check;
+pub mod yaml;
 
 pub use app::{App, Build, Marks};
 pub use app_id::AppId;
+pub use srclib::Srclib;
+pub use update_check::UpdateCheckMode;

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The parts of F-Droid's pipeline that Buildbot 4.3 lacks, for a master.cfg to import.
+
+fdroid-bb ships this package as it is beside the masters it generates.
+"""
+
+from .app_git_poller import AppGitPoller
+from .auth import SecretAuth
+from .check_properties import CheckProperties
+from .conditions import build_is_well
+from .other_pollers import app_hg_poller, app_svn_poller
+from .vagrant import VagrantLatentWorker
+
+__all__ = [
+    "AppGitPoller",
+    "CheckProperties",
+    "SecretAuth",
+    "VagrantLatentWorker",
+    "app_hg_poller",
+    "app_svn_poller",
+    "build_is_well",
+]

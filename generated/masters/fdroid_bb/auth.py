@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Logins whose passwords are Buildbot secrets.
+
+What Buildbot lacked: `UserPasswordAuth` wants the passwords themselves in master.cfg, where every
+reader of the generated configuration would see them.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+from typing import Any
+
+from buildbot.process.properties import Properties, Secret
+from buildbot.util.twisted import async_to_deferred
+from buildbot.www.auth import CustomAuth
+from twisted.cred.error import UnauthorizedLogin
+
+
+class SecretAuth(CustomAuth):
+    """Users and the secrets that hold their passwords."""
+
+    def __init__(self, users: Mapping[str, Secret], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.users = dict(users)
+
+    def check_credentials(self, username: bytes, password: bytes) -> bool:
+        """Say no: the secret is asked for below, where waiting is possible."""
+        return False
+
+    @async_to_deferred
+    async def requestAvatarId(self, cred: Any) -> bytes:
+        """Compare in a time that tells nothing of the password."""
+        name: bytes = cred.username
+        secret = self.users.get(name.decode("utf-8", "replace"))
+        if secret is not None:
+            properties = Properties()
+            properties.master = self.master
+            expected: str = await properties.render(secret)
+            if expected and hmac.compare_digest(expected.encode(), cred.password):
+                return name
+        raise UnauthorizedLogin

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Run a command without blocking the reactor, within limits of time and output.
+
+What Buildbot lacked: its ``runprocess`` keeps all that a command prints, and kills the command
+alone. Git and Vagrant start helpers that then live on, holding a connection open.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from twisted.internet import defer, error
+from twisted.internet.base import DelayedCall
+from twisted.internet.protocol import ProcessProtocol
+from twisted.python.failure import Failure
+
+# Seconds between the polite signal and the one that cannot be refused.
+KILL_AFTER = 5
+
+# Bytes of the last output kept to explain a failure.
+TAIL = 4096
+
+
+class Reactor(Protocol):
+    """The two things of Twisted's reactor that a command needs."""
+
+    def callLater(
+        self, delay: float, callable: Callable[..., object], *args: object
+    ) -> DelayedCall:
+        """Call later."""
+
+    def spawnProcess(
+        self,
+        processProtocol: ProcessProtocol,
+        executable: str,
+        args: Sequence[str],
+        env: Mapping[str, str],
+        path: str | None,
+    ) -> object:
+        """Start a process."""
+
+
+class CommandFailed(Exception):
+    """A command that could not be started, took too long, said too much or failed."""
+
+
+def printable(text: str, limit: int = 300) -> str:
+    """A stranger's text for one line of a log: nothing that could act, cut at `limit`."""
+    text = "".join(c if c.isprintable() else "?" for c in text.strip())
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+class Command(ProcessProtocol):
+    """A running command, in a process group of its own where `setsid` exists.
+
+    `ended` fires once: with the exit status, or with CommandFailed when a limit was passed.
+    Cancelling it stops the command.
+    """
+
+    transport: Any  # an IProcessTransport, which mypy cannot read without a plugin
+
+    def __init__(self, reactor: Reactor, *, seconds: float | None, stdout: int, stdin: str) -> None:
+        self._reactor = reactor
+        self._stdin = stdin.encode()
+        self._stdout_limit = stdout
+        self._problem: str | None = None
+        self._kill_timer: DelayedCall | None = None
+        self._tail = b""
+        self.stdout = bytearray()
+        self.running = True
+        self.ended: defer.Deferred[int] = defer.Deferred(lambda _: self.stop("cancelled"))
+        self._timer = (
+            reactor.callLater(seconds, self.stop, f"no end after {seconds:g} seconds")
+            if seconds
+            else None
+        )
+
+    def tail(self) -> list[str]:
+        """The last lines of both outputs, safe to log."""
+        lines = self._tail.decode("utf-8", "replace").splitlines()
+        return [line for line in map(printable, lines) if line]
+
+    def stop(self, why: str) -> None:
+        """End the command and what it started; `ended` then fails with `why`."""
+        if not self.running or self._problem is not None:
+            return
+        self._problem = why
+        self._signal(signal.SIGTERM)
+        self._kill_timer = self._reactor.callLater(KILL_AFTER, self._kill)
+
+    def _kill(self) -> None:
+        self._kill_timer = None
+        self._signal(signal.SIGKILL)
+        # Something that left the group could hold the pipes open for ever.
+        self.transport.loseConnection()
+
+    def _signal(self, number: signal.Signals) -> None:
+        pid = self.transport.pid if self.transport is not None else None
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if pid is not None:
+                os.killpg(pid, number)
+                return
+        with contextlib.suppress(error.ProcessExitedAlready):
+            self.transport.signalProcess(number.name.removeprefix("SIG"))
+
+    def connectionMade(self) -> None:
+        """Hand over the standard input, and forget it: it may hold a password."""
+        if self._stdin:
+            self.transport.write(self._stdin)
+            self._stdin = b""
+        self.transport.closeStdin()
+
+    def outReceived(self, data: bytes) -> None:
+        """Collect standard output up to the limit; with a limit of 0 only the tail is kept."""
+        if not self._stdout_limit:
+            self.errReceived(data)
+        elif len(self.stdout) + len(data) <= self._stdout_limit:
+            self.stdout += data
+        else:
+            self.stop(f"more than {self._stdout_limit} bytes of output")
+
+    def errReceived(self, data: bytes) -> None:
+        """Keep the last of it."""
+        self._tail = (self._tail + data)[-TAIL:]
+
+    def processEnded(self, reason: Failure) -> None:
+        """Tell whoever waits."""
+        self.running = False
+        for timer in (self._timer, self._kill_timer):
+            if timer is not None and timer.active():
+                timer.cancel()
+        if self.ended.called:
+            return
+        if self._problem is not None:
+            self.ended.errback(CommandFailed(self._problem))
+            return
+        value: Any = reason.value
+        self.ended.callback(-value.signal if value.signal else value.exitCode)
+
+
+def start(
+    reactor: Reactor,
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: str | None = None,
+    seconds: float | None,
+    stdout: int = 0,
+    stdin: str = "",
+) -> Command:
+    """Start `argv`, found on the PATH of `env`, to run `seconds` at most (None: for ever).
+
+    At most `stdout` bytes of standard output are taken. Raises CommandFailed when there is no
+    such command.
+    """
+    program = shutil.which(argv[0], path=env.get("PATH"))
+    if program is None:
+        raise CommandFailed(f"`{argv[0]}` is not installed")
+    group = shutil.which("setsid", path=env.get("PATH"))
+    full = [group, program, *argv[1:]] if group else [program, *argv[1:]]
+    command = Command(reactor, seconds=seconds, stdout=stdout, stdin=stdin)
+    reactor.spawnProcess(command, full[0], full, env, cwd)
+    return command

@@ -1,0 +1,138 @@
+//! The arguments.
+
+use std::path::PathBuf;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+const BEGIN: &str = "\
+Begin with:
+  fdroid-bb init                                   write a small fdroid-bb.toml
+  fdroid-bb check --fdroiddata ~/fdroiddata        see what it makes of the metadata
+  fdroid-bb generate --fdroiddata ~/fdroiddata --out generated
+
+";
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0   all is well; there may be warnings
+  1   the input is invalid; with --strict, a finding on any app counts too
+  2   `generate --check`: the output is not what the input gives
+  3   with --deny-warnings: there are warnings
+  4   the guard stopped `generate`: too many pollers would vanish
+  5   applying the output failed
+  64  the command line is wrong";
+
+/// Compiles F-Droid's app metadata and a pipeline description into Buildbot masters.
+///
+/// fdroid-bb reads fdroiddata (one YAML file an app) and fdroid-bb.toml, checks both, and writes
+/// a master.cfg for each Buildbot master, with a poller for each active app's source.
+#[derive(Parser)]
+#[command(name = "fdroid-bb", version, styles = STYLES, after_help = format!("{BEGIN}{EXIT_CODES}"), max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+    #[command(flatten)]
+    pub inputs: Inputs,
+}
+
+/// What every command reads.
+#[derive(Args)]
+pub struct Inputs {
+    /// The pipeline description
+    #[arg(long, global = true, value_name = "FILE", default_value = "fdroid-bb.toml")]
+    pub config: PathBuf,
+    /// The root of fdroiddata: a checkout, a bare repository or a plain folder
+    #[arg(long, global = true, value_name = "PATH", default_value = ".")]
+    pub fdroiddata: PathBuf,
+    /// Read fdroiddata at this commit, branch or tag instead of the files as they are
+    #[arg(long, global = true, value_name = "REV")]
+    pub rev: Option<String>,
+}
+
+/// How strictly findings are taken.
+#[derive(Args)]
+pub struct Strictness {
+    /// Fail (1) if there is a finding on any app, instead of leaving out what is broken
+    #[arg(long)]
+    pub strict: bool,
+    /// Fail (3) if there are warnings
+    #[arg(long)]
+    pub deny_warnings: bool,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Write the configuration of every master
+    #[command(after_help = EXIT_CODES)]
+    Generate {
+        /// The folder to write to; only its subfolder `masters` is touched
+        #[arg(long, value_name = "DIR", default_value = "generated")]
+        out: PathBuf,
+        /// Write nothing; exit with 2 if the output is not up to date
+        #[arg(long)]
+        check: bool,
+        /// Write even if more pollers vanish than `guard.vanishing-percent` allows
+        #[arg(long)]
+        accept_vanishing: bool,
+        #[command(flatten)]
+        strictness: Strictness,
+        /// How to say what happened
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+    /// Say what is wrong with the metadata and the pipeline description
+    #[command(after_help = EXIT_CODES)]
+    Check {
+        #[command(flatten)]
+        strictness: Strictness,
+        /// How to say it
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+    /// List the apps: whether each is active, why not, and what polls it
+    #[command(after_help = EXIT_CODES)]
+    Apps {
+        #[command(flatten)]
+        strictness: Strictness,
+        /// A table for people, or one JSON object a line with fdroidserver's field names
+        #[arg(long, value_enum, default_value_t = Listing::Table)]
+        format: Listing,
+    },
+    /// Print the JSON schema of fdroid-bb.toml, for editors
+    #[command(after_help = EXIT_CODES)]
+    Schema,
+    /// Write a small fdroid-bb.toml to begin with, where `--config` says
+    #[command(after_help = EXIT_CODES)]
+    Init,
+    /// Print completions for a shell
+    #[command(after_help = EXIT_CODES)]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// How results are said.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Text,
+    /// One JSON document
+    Json,
+}
+
+/// How apps are listed.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Listing {
+    /// For people
+    Table,
+    /// One JSON object a line
+    Json,
+}

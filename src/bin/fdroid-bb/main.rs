@@ -1,0 +1,109 @@
+//! The command line of fdroid-bb: reads arguments, runs one command, says what happened.
+
+mod apps;
+mod cli;
+mod generate;
+mod input;
+mod report;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use cli::{Cli, Command, Inputs};
+
+/// A description to begin with.
+const INIT: &str = include_str!("init.toml");
+
+/// How a command ended. The numbers never change meaning; 5 is kept for applying an output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// All is well.
+    Clean = 0,
+    /// The input is invalid.
+    Invalid = 1,
+    /// `--check`: the output is not what the input gives.
+    Changes = 2,
+    /// There are warnings, and they were denied.
+    Warnings = 3,
+    /// Too many pollers would vanish.
+    Guard = 4,
+    /// The command line is wrong.
+    Usage = 64,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // What is shown on request is no error, and neither is a reader that went away.
+            let usage = error.use_stderr();
+            let _ = error.print();
+            return if usage { Exit::Usage.into() } else { Exit::Clean.into() };
+        }
+    };
+    let mut out = anstream::AutoStream::auto(io::stdout()).lock();
+    let mut err = anstream::AutoStream::auto(io::stderr()).lock();
+    match run(cli, &mut out, &mut err) {
+        Ok(exit) => exit.into(),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Clean.into(),
+        Err(error) => {
+            let _ = writeln!(err, "error: the result cannot be written: {error}");
+            Exit::Invalid.into()
+        }
+    }
+}
+
+fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
+    let Cli { command, inputs } = cli;
+    match command {
+        Command::Generate { out: folder, check, accept_vanishing, strictness, format } => {
+            let options = generate::Options { folder, check, accept_vanishing, strictness, format };
+            generate::generate(&inputs, &options, out, err)
+        }
+        Command::Check { strictness, format } => {
+            generate::check(&inputs, &strictness, format, out, err)
+        }
+        Command::Apps { strictness, format } => apps::list(&inputs, &strictness, format, out, err),
+        Command::Schema => {
+            serde_json::to_writer_pretty(&mut *out, &fdroid_bb::config::schema())?;
+            writeln!(out)?;
+            Ok(Exit::Clean)
+        }
+        Command::Init => init(&inputs, out, err),
+        Command::Completions { shell } => {
+            // It panics where it cannot write.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "fdroid-bb", &mut script);
+            out.write_all(&script)?;
+            Ok(Exit::Clean)
+        }
+    }
+}
+
+/// Writes a first description, but never over one that is there.
+fn init(inputs: &Inputs, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
+    let file = &inputs.config;
+    let written =
+        std::fs::File::create_new(file).and_then(|mut new| new.write_all(INIT.as_bytes()));
+    let shown = file.display();
+    match written {
+        Ok(()) => {
+            writeln!(out, "wrote {shown}")?;
+            writeln!(out, "next: fdroid-bb check --config {shown} --fdroiddata PATH")?;
+            Ok(Exit::Clean)
+        }
+        Err(error) => {
+            writeln!(err, "error: `{shown}` cannot be written: {error}")?;
+            writeln!(err, "help: give another file with `--config FILE`")?;
+            Ok(Exit::Invalid)
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! What a Buildbot master is made of, in Buildbot's own terms: named objects, each one Python
+//! expression (<https://docs.buildbot.net/4.3.0/manual/configuration/>).
+
+use super::python::{Expr, Name};
+
+/// The configuration of one master.
+#[derive(Debug)]
+pub struct Master {
+    /// Its folder in the output.
+    pub name: String,
+    /// Keys of `BuildmasterConfig` with a single value, in the order they are written.
+    pub settings: Vec<(&'static str, Expr)>,
+    /// Locks, each in a variable of its own.
+    pub locks: Vec<(Name, Expr)>,
+    /// `c["workers"]`.
+    pub workers: Vec<Object>,
+    /// `c["builders"]`.
+    pub builders: Vec<Object>,
+    /// `c["schedulers"]`.
+    pub schedulers: Vec<Object>,
+    /// `c["change_source"]`, but for the pollers of apps.
+    pub change_sources: Vec<Object>,
+    /// The pollers of apps, in order of their names; `None` where the master polls no apps.
+    pub pollers: Option<Vec<Object>>,
+}
+
+/// A named part of a master.
+#[derive(Debug)]
+pub struct Object {
+    /// The name Buildbot knows it by.
+    pub name: String,
+    /// The expression that makes it.
+    pub expr: Expr,
+}

@@ -1,0 +1,49 @@
+//! The pipeline description, `fdroid-bb.toml`: its types, from which the schema that editors use
+//! is generated, and how a file becomes a [`Config`] or findings.
+//!
+//! A file passes three gates. [`Document::parse`] judges TOML, [`shape`] judges every key and
+//! value against the generated schema, `resolve` judges what the names refer to.
+
+mod document;
+mod shape;
+mod types;
+mod values;
+
+pub use document::{Document, Path};
+pub use types::*;
+pub use values::{
+    Branch, Duration, EnvName, Glob, Listen, Name, SecretName, Size, TimeOfDay, WebUrl,
+};
+
+use crate::finding::{Code, Finding, Place};
+
+/// The most findings that one gate makes on one description. Whoever has mended so many runs the
+/// check again.
+pub const MOST_FINDINGS: usize = 1_000;
+
+/// The JSON schema of `fdroid-bb.toml`, as `schema/fdroid-bb.schema.json` holds it.
+#[must_use]
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(Config).to_value()
+}
+
+/// Reads a pipeline description. `file` is the path that findings name.
+///
+/// # Errors
+/// All findings on the text's syntax, or else all on its shape.
+pub fn read<'t>(file: &'t str, text: &'t str) -> Result<(Config, Document<'t>), Vec<Finding>> {
+    let document = Document::parse(file, text)?;
+    let findings = shape::check(&document, &schema());
+    if !findings.is_empty() {
+        return Err(findings);
+    }
+    match toml::from_str(text) {
+        Ok(config) => Ok((config, document)),
+        Err(error) => Err(vec![Finding::new(
+            Code::ConfigValue,
+            error.span().map_or_else(|| Place::file(file), |span| document.place_of(span)),
+            error.message(),
+            "see schema/fdroid-bb.schema.json for what may stand here",
+        )]),
+    }
+}

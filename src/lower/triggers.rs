@@ -1,0 +1,113 @@
+//! Schedulers, and the change sources they wait for.
+
+use std::collections::BTreeMap;
+
+use super::settings::endpoint;
+use super::{APP_SOURCE, FDROIDDATA, names, object, scalar, secret};
+use crate::buildbot::Object;
+use crate::buildbot::python::{Call, Expr};
+use crate::config::{Name, Property, PropertyType, Trigger};
+use crate::pipeline::{Master, Pipeline, Scheduler};
+
+/// One object for each scheduler.
+pub(super) fn schedulers(master: &Master) -> Vec<Object> {
+    let schedulers = master.schedulers.iter();
+    schedulers
+        .map(|(name, scheduler)| object(name.as_str(), call(master, name, scheduler)))
+        .collect()
+}
+
+fn call(master: &Master, name: &Name, scheduler: &Scheduler) -> Call {
+    let call = |class| {
+        let builders = names(&scheduler.builders);
+        Call::new(class).kwarg("name", name.as_str()).kwarg("builderNames", builders)
+    };
+    let on_change = |category: &str| {
+        let filter = Call::new("util.ChangeFilter").kwarg("category", category);
+        call("schedulers.AnyBranchScheduler").kwarg("change_filter", filter)
+    };
+    let call = match &scheduler.on {
+        Trigger::AppSource => on_change(APP_SOURCE),
+        Trigger::Fdroiddata => on_change(FDROIDDATA),
+        Trigger::Submitted(category) => on_change(category.as_str()),
+        Trigger::Daily(time) => {
+            let (hour, minute) = time.hour_and_minute();
+            call("schedulers.Nightly")
+                .kwarg("hour", i64::from(hour))
+                .kwarg("minute", i64::from(minute))
+        }
+        Trigger::Every(interval) => {
+            call("schedulers.Periodic").kwarg("periodicBuildTimer", interval.as_secs())
+        }
+        Trigger::After(_) => call("schedulers.Triggerable"),
+        Trigger::Person => {
+            let call = call("schedulers.ForceScheduler").kwarg("codebases", no_codebase());
+            return call.kwarg("properties", parameters(master, scheduler));
+        }
+    };
+    let properties = scheduler.properties.iter();
+    let properties = properties.map(|(name, value)| (name.as_str(), scalar(value)));
+    call.kwarg_opt("properties", (!scheduler.properties.is_empty()).then(|| Expr::dict(properties)))
+}
+
+/// The one codebase with nothing to fill in: what is built is told by the properties.
+fn no_codebase() -> Expr {
+    let fixed = |name: &'static str| {
+        Call::new("util.FixedParameter").kwarg("name", name).kwarg("default", "")
+    };
+    let codebase = ["branch", "revision", "repository", "project"]
+        .into_iter()
+        .fold(Call::new("util.CodebaseParameter").arg(""), |call, name| {
+            call.kwarg(name, fixed(name))
+        });
+    Expr::list([codebase])
+}
+
+/// A field for each property of the builders, but those the scheduler gives itself.
+fn parameters(master: &Master, scheduler: &Scheduler) -> Expr {
+    let builders = scheduler.builders.iter().filter_map(|name| master.builders.get(name));
+    let declared: BTreeMap<&Name, &Property> =
+        builders.flat_map(|builder| &builder.properties).collect();
+    Expr::list(declared.into_iter().map(|(name, property)| {
+        if let Some(value) = scheduler.properties.get(name) {
+            return Call::new("util.FixedParameter")
+                .kwarg("name", name.as_str())
+                .kwarg("default", scalar(value));
+        }
+        let number = matches!(property.r#type, PropertyType::Integer | PropertyType::Seconds);
+        // An optional number may stay empty, which `IntParameter` would refuse.
+        let class =
+            if number && !property.optional { "util.IntParameter" } else { "util.StringParameter" };
+        Call::new(class)
+            .kwarg("name", name.as_str())
+            .kwarg("label", format!("{}:", name.as_str()))
+            .kwarg("required", !property.optional)
+    }))
+}
+
+/// What brings changes, but for the pollers of apps.
+pub(super) fn change_sources(pipeline: &Pipeline, master: &Master) -> Vec<Object> {
+    let mut sources = Vec::new();
+    if master.waits_for(&Trigger::Fdroiddata) {
+        // No application id has a `-`, so this is no app's name.
+        let name = "fdroiddata-poller";
+        let fdroiddata = &pipeline.fdroiddata;
+        let call = Call::new("changes.GitPoller")
+            .kwarg("name", name)
+            .kwarg("repourl", fdroiddata.url.url().as_str())
+            .kwarg("branches", Expr::list([fdroiddata.branch.as_str()]))
+            .kwarg("workdir", name)
+            .kwarg("pollInterval", fdroiddata.poll_interval.as_secs())
+            .kwarg("category", FDROIDDATA)
+            .kwarg("project", FDROIDDATA);
+        sources.push(object(name, call));
+    }
+    if let Some(submit) = &master.settings.submit {
+        let call = Call::new("changes.PBChangeSource")
+            .kwarg("port", endpoint(&submit.listen))
+            .kwarg("user", submit.user.as_str())
+            .kwarg("passwd", secret(&submit.password));
+        sources.push(object("sendchange", call));
+    }
+    sources
+}

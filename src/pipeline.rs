@@ -1,0 +1,172 @@
+//! The pipeline description once every name in it refers to something: what `resolve` makes of a
+//! [`Config`](crate::config::Config) and `lower` turns into Buildbot's terms.
+
+use std::collections::BTreeMap;
+
+use crate::config::{
+    Access, Apps, Checkout, DockerWorker, Duration, EnvName, Fdroiddata, Guard, LibvirtWorker,
+    Lock, Name, OnFailure, Property, RemoteWorker, Scalar, TextOrSecret, Trigger, VagrantWorker,
+};
+use crate::finding::Place;
+use crate::remote::RemotePolicy;
+use crate::template::Template;
+
+/// All masters and what they share.
+#[derive(Debug)]
+pub struct Pipeline {
+    /// The repository of app metadata.
+    pub fdroiddata: Fdroiddata,
+    /// Which apps are polled.
+    pub apps: Apps,
+    /// Where the patterns of `apps.overrides` stand, one after the other.
+    pub override_places: Vec<Place>,
+    /// Which source URLs are polled.
+    pub remotes: RemotePolicy,
+    /// What `generate` refuses to do by mistake.
+    pub guard: Guard,
+    /// The masters, by name.
+    pub masters: BTreeMap<Name, Master>,
+}
+
+/// A master with all that belongs to it.
+#[derive(Debug)]
+pub struct Master {
+    /// Its settings, as written.
+    pub settings: crate::config::Master,
+    /// Its workers, by the names in the description.
+    pub workers: BTreeMap<Name, Worker>,
+    /// The locks its builders use.
+    pub locks: BTreeMap<Name, Lock>,
+    /// Its builders.
+    pub builders: BTreeMap<Name, Builder>,
+    /// Its schedulers.
+    pub schedulers: BTreeMap<Name, Scheduler>,
+}
+
+impl Master {
+    /// Whether a scheduler waits for `trigger`.
+    #[must_use]
+    pub fn waits_for(&self, trigger: &Trigger) -> bool {
+        self.schedulers.values().any(|scheduler| scheduler.on == *trigger)
+    }
+
+    /// Whether anything of it is a secret, so that it needs its folder of secrets.
+    #[must_use]
+    pub fn uses_secrets(&self) -> bool {
+        let is_secret = |value: &TextOrSecret| matches!(value, TextOrSecret::Secret(_));
+        let has_password =
+            |kind: &WorkerKind| matches!(kind, WorkerKind::Libvirt(_) | WorkerKind::Remote(_));
+        self.settings.submit.is_some()
+            || is_secret(&self.settings.database)
+            || self.settings.web.users.values().any(|user| user.password.is_some())
+            || self.workers.values().any(|worker| has_password(&worker.kind))
+            || self.builders.values().any(|builder| {
+                let steps = builder.steps.iter().flat_map(|step| step.env.values());
+                builder.env.values().chain(steps).any(is_secret)
+            })
+    }
+}
+
+/// Machines of one kind.
+#[derive(Debug)]
+pub struct Worker {
+    /// The name of each machine.
+    pub instances: Vec<String>,
+    /// Their kind.
+    pub kind: WorkerKind,
+    /// How long one may take to start.
+    pub start_timeout: Option<Duration>,
+}
+
+/// How a worker's machine comes to be.
+#[derive(Debug)]
+pub enum WorkerKind {
+    /// A virtual machine from a Vagrant box.
+    Vagrant(VagrantWorker),
+    /// A Docker container.
+    Docker(DockerWorker),
+    /// A libvirt domain.
+    Libvirt(LibvirtWorker),
+    /// The master's own process.
+    Local,
+    /// A machine that starts by itself.
+    Remote(RemoteWorker),
+}
+
+/// A kind of build.
+#[derive(Debug)]
+pub struct Builder {
+    /// What it does.
+    pub description: Option<String>,
+    /// Tags by which web pages group it.
+    pub tags: Vec<Name>,
+    /// The machines that may run it.
+    pub workers: Vec<String>,
+    /// The properties it gets from outside.
+    pub properties: BTreeMap<Name, Property>,
+    /// What it locks throughout.
+    pub locks: BTreeMap<Name, Access>,
+    /// Environment variables of all its steps.
+    pub env: BTreeMap<EnvName, TextOrSecret>,
+    /// What it does.
+    pub steps: Vec<Step>,
+}
+
+/// One thing a builder does.
+#[derive(Debug)]
+pub struct Step {
+    /// Its name on the web pages.
+    pub name: String,
+    /// What it does.
+    pub action: Action,
+    /// The folder it runs in.
+    pub workdir: Option<String>,
+    /// Environment variables of its own.
+    pub env: BTreeMap<EnvName, TextOrSecret>,
+    /// How long it may take.
+    pub timeout: Duration,
+    /// What it locks while it runs.
+    pub locks: BTreeMap<Name, Access>,
+    /// Whether it runs after a failure.
+    pub always: bool,
+    /// What its own failure means.
+    pub on_failure: OnFailure,
+}
+
+/// What a step does.
+#[derive(Debug)]
+pub enum Action {
+    /// Runs a command on the worker.
+    Run(Vec<Template>),
+    /// Runs a command on the master's machine.
+    RunOnMaster(Vec<Template>),
+    /// Checks out a git repository.
+    Checkout(Checkout),
+    /// Copies from worker to master; `folder` says which kind of thing.
+    Upload {
+        /// On the worker.
+        from: Template,
+        /// On the master.
+        to: Template,
+        /// Whether it is a folder.
+        folder: bool,
+    },
+    /// Copies a file from master to worker.
+    Download {
+        /// On the master.
+        from: Template,
+        /// On the worker.
+        to: Template,
+    },
+}
+
+/// What makes builders build.
+#[derive(Debug)]
+pub struct Scheduler {
+    /// What it waits for.
+    pub on: Trigger,
+    /// The builders it starts.
+    pub builders: Vec<Name>,
+    /// The properties it gives.
+    pub properties: BTreeMap<Name, Scalar>,
+}

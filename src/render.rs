@@ -1,0 +1,194 @@
+//! The stage `render`: from Buildbot's objects to files. Templates hold the fixed text and no
+//! decisions; every expression in them was laid out by [`python`](crate::buildbot::python).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{Environment, UndefinedBehavior, context};
+use serde::Serialize;
+
+use crate::buildbot::python::{Call, Expr, Name};
+use crate::buildbot::{Master, Object};
+use crate::lower::APP_SOURCE;
+use crate::pipeline::Pipeline;
+
+/// The folder of the Python that Buildbot lacks, beside those of the masters.
+pub const RUNTIME: &str = "fdroid_bb";
+
+/// The file of a master's pollers, beside its `master.cfg`.
+const POLLERS: &str = "pollers.py";
+
+/// The parts of `buildbot.plugins` that expressions use.
+const PLUGINS: &[&str] = &["changes", "schedulers", "secrets", "steps", "util", "worker"];
+
+/// The parts of the runtime that `master.cfg` uses, in the order `ruff` sorts them.
+const RUNTIME_NAMES: &[&str] =
+    &["CheckProperties", "SecretAuth", "VagrantLatentWorker", "build_is_well"];
+
+/// Names the files of the runtime, which are shipped as they are.
+macro_rules! runtime_files {
+    ($($name:literal),+ $(,)?) => {
+        &[$(($name, include_str!(concat!("../templates/fdroid_bb/", $name))),)+]
+    };
+}
+
+const RUNTIME_FILES: &[(&str, &str)] = runtime_files![
+    "__init__.py",
+    "app_git_poller.py",
+    "auth.py",
+    "check_properties.py",
+    "claims.py",
+    "conditions.py",
+    "ls_remote.py",
+    "other_pollers.py",
+    "placement.py",
+    "process.py",
+    "refs.py",
+    "vagrant.py",
+    "vagrantfile.py",
+];
+
+/// What the template of `master.cfg` is given.
+#[derive(Serialize)]
+struct MasterView<'a> {
+    name: &'a str,
+    plugins: Vec<&'a str>,
+    runtime: Vec<&'a str>,
+    uses_basedir: bool,
+    settings: Vec<String>,
+    locks: Vec<String>,
+    workers: String,
+    builders: String,
+    schedulers: String,
+    change_sources: String,
+    pollers: Option<&'static str>,
+}
+
+/// Every file of the output, by its path, with `/`.
+///
+/// # Errors
+/// When a template is broken, which is a fault of this program.
+pub fn render(
+    pipeline: &Pipeline,
+    masters: &[Master],
+) -> Result<BTreeMap<String, String>, minijinja::Error> {
+    let mut templates = Environment::new();
+    templates.set_undefined_behavior(UndefinedBehavior::Strict);
+    let mut syntax = SyntaxConfig::builder();
+    syntax.trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true);
+    templates.set_syntax(syntax.build()?);
+    templates.add_template("master.cfg", include_str!("../templates/master.cfg.j2"))?;
+    templates.add_template(POLLERS, include_str!("../templates/pollers.py.j2"))?;
+
+    let mut files = BTreeMap::new();
+    for (name, text) in RUNTIME_FILES {
+        files.insert(format!("{RUNTIME}/{name}"), (*text).to_owned());
+    }
+    for master in masters {
+        let folder = &master.name;
+        let text = templates.get_template("master.cfg")?.render(Serde(view(master)))?;
+        files.insert(format!("{folder}/master.cfg"), text);
+        if let Some(pollers) = &master.pollers {
+            let lines: Vec<String> = pollers.iter().map(|p| p.expr.one_line()).collect();
+            let text = templates
+                .get_template(POLLERS)?
+                .render(context! { functions => poller_functions(pipeline), pollers => lines })?;
+            files.insert(format!("{folder}/{POLLERS}"), text);
+        }
+    }
+    Ok(files)
+}
+
+/// The application ids that the pollers of an earlier output are for, by the files of that output.
+/// Reads what [`render`] wrote, line by line.
+pub fn polled_apps<'a>(
+    files: impl Iterator<Item = (&'a str, &'a str)>,
+) -> BTreeMap<String, BTreeSet<String>> {
+    files
+        .filter_map(|(path, text)| {
+            let master = path.strip_suffix(POLLERS)?.strip_suffix('/')?;
+            let ids = text.lines().filter_map(|line| {
+                let (_, rest) = line.strip_prefix("    ")?.split_once("(\"")?;
+                Some(rest.split_once('"')?.0.to_owned())
+            });
+            Some((master.to_owned(), ids.collect()))
+        })
+        .collect()
+}
+
+fn view(master: &Master) -> MasterView<'_> {
+    let lists = [&master.workers, &master.builders, &master.schedulers, &master.change_sources];
+    let mut roots = BTreeSet::new();
+    master.settings.iter().for_each(|(_, expr)| expr.roots(&mut roots));
+    master.locks.iter().for_each(|(_, expr)| expr.roots(&mut roots));
+    lists.into_iter().flatten().for_each(|object| object.expr.roots(&mut roots));
+    let used = |names: &[&'static str]| -> Vec<&str> {
+        names.iter().copied().filter(|name| roots.contains(name)).collect()
+    };
+    let setting = |(key, expr): &(&'static str, Expr)| assign(key, expr);
+    MasterView {
+        name: &master.name,
+        plugins: used(PLUGINS),
+        runtime: used(RUNTIME_NAMES),
+        uses_basedir: roots.contains("BASEDIR"),
+        settings: master.settings.iter().map(setting).collect(),
+        locks: master.locks.iter().map(|(name, expr)| expr.assign(0, name)).collect(),
+        workers: assign_list("workers", &master.workers),
+        builders: assign_list("builders", &master.builders),
+        schedulers: assign_list("schedulers", &master.schedulers),
+        change_sources: assign_list("change_source", &master.change_sources),
+        pollers: master.pollers.as_ref().map(|_| POLLERS),
+    }
+}
+
+/// `c["key"] = …`, over as many lines as it takes.
+fn assign(key: &str, expr: &Expr) -> String {
+    let head = format!("c[\"{key}\"] = ");
+    format!("{head}{}", expr.layout(0, head.len(), 0))
+}
+
+fn assign_list(key: &str, objects: &[Object]) -> String {
+    assign(key, &Expr::List(objects.iter().map(|object| object.expr.clone()).collect()))
+}
+
+/// The functions that `pollers.py` calls for each app, with what all its calls share.
+fn poller_functions(pipeline: &Pipeline) -> Vec<String> {
+    let interval = pipeline.apps.poll_interval.as_secs();
+    let protocols: Vec<&str> = pipeline.remotes.schemes.iter().map(|s| s.as_str()).collect();
+    let shared = |class: &'static str| {
+        Call::new("partial")
+            .arg(Expr::name(class))
+            .kwarg("category", APP_SOURCE)
+            .kwarg("pollInterval", interval)
+    };
+    let git = shared("AppGitPoller").kwarg("allow_protocol", protocols.join(":"));
+    [("git", git), ("hg", shared("app_hg_poller")), ("svn", shared("app_svn_poller"))]
+        .into_iter()
+        .map(|(name, call)| Expr::from(call).assign(0, &Name::from(name)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{RUNTIME_FILES, polled_apps};
+
+    #[test]
+    fn every_file_of_the_runtime_is_shipped() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/templates/fdroid_bb");
+        let mut names: Vec<_> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name != "__pycache__")
+            .collect();
+        names.sort();
+        assert_eq!(names, RUNTIME_FILES.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_apps_of_an_earlier_output_are_read_back() {
+        let text = "POLLERS = [\n    git(\"a.b\", \"https://x\"),\n    svn(\"c\", \"u\"),\n]\n";
+        let apps = polled_apps([("m/pollers.py", text), ("m/master.cfg", "")].into_iter());
+        assert_eq!(apps["m"].iter().collect::<Vec<_>>(), ["a.b", "c"]);
+    }
+}

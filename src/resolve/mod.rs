@@ -1,0 +1,9 @@
+//! The stage `resolve`: names become what they refer to. [`pipeline`] does so for the pipeline
+//! description, [`apps`] for the sources of apps.
+
+pub mod apps;
+mod graph;
+mod machines;
+pub mod pipeline;
+mod steps;
+mod web;

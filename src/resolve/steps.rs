@@ -1,0 +1,161 @@
+//! Steps: what each does, and the properties and locks it names.
+
+use std::collections::BTreeMap;
+
+use super::pipeline::Context;
+use crate::config::{self, Access, Builder, Name, Path};
+use crate::finding::Code;
+use crate::pipeline::{Action, Step};
+use crate::template::{Part, Template};
+use crate::text::{list, shown};
+
+/// Properties that Buildbot itself gives to every build
+/// (<https://docs.buildbot.net/current/manual/configuration/properties.html>).
+pub const BUILDBOT_PROPERTIES: &[&str] = &[
+    "branch",
+    "buildername",
+    "buildnumber",
+    "builddir",
+    "got_revision",
+    "project",
+    "revision",
+    "workername",
+];
+
+/// The steps of a builder.
+pub(super) fn resolve(context: &mut Context<'_, '_>, name: &Name, builder: &Builder) -> Vec<Step> {
+    let path = Path::root("builders").key(name.as_str());
+    check_locks(context, &path, &builder.locks);
+    let steps = builder.steps.iter().enumerate();
+    steps
+        .filter_map(|(i, step)| resolve_step(context, &path.key("steps").index(i), builder, step))
+        .collect()
+}
+
+fn resolve_step(
+    context: &mut Context<'_, '_>,
+    path: &Path,
+    builder: &Builder,
+    step: &config::Step,
+) -> Option<Step> {
+    check_locks(context, path, &step.locks);
+    let mut templates = Templates { context, builder };
+    let mut actions: Vec<(&str, Option<Action>)> = Vec::new();
+    if let Some(words) = &step.run {
+        let words = templates.all(&path.key("run"), words);
+        actions.push(("run", words.map(Action::Run)));
+    }
+    if let Some(words) = &step.run_on_master {
+        let words = templates.all(&path.key("run-on-master"), words);
+        actions.push(("run-on-master", words.map(Action::RunOnMaster)));
+    }
+    if let Some(checkout) = &step.git {
+        actions.push(("git", Some(Action::Checkout(checkout.clone()))));
+    }
+    if let Some(copy) = &step.upload {
+        let action = templates.copy(&path.key("upload"), copy);
+        let action = action.map(|(from, to)| Action::Upload { from, to, folder: copy.folder });
+        actions.push(("upload", action));
+    }
+    if let Some(copy) = &step.download {
+        let path = path.key("download");
+        let action = templates.copy(&path, copy).map(|(from, to)| Action::Download { from, to });
+        actions.push(("download", action));
+        if copy.folder {
+            let message = "a folder cannot be copied to the worker";
+            let help = "pack it into a file, or let the worker fetch it";
+            context.at_value(Code::ConfigValue, &path.key("folder"), message, help);
+        }
+    }
+    if actions.len() != 1 {
+        let given: Vec<&str> = actions.iter().map(|(kind, _)| *kind).collect();
+        context.at_value(
+            Code::OneKind,
+            path,
+            format!("this step does {} things: {}", given.len(), list(&given)),
+            "give just one of `run`, `run-on-master`, `git`, `upload` and `download`",
+        );
+    }
+    let (kind, action) = actions.pop()?;
+    let action = action?;
+    Some(Step {
+        name: step.name.clone().unwrap_or_else(|| name_of(kind, &action)),
+        action,
+        workdir: step.workdir.clone(),
+        env: step.env.clone(),
+        timeout: step.timeout.clone().unwrap_or_else(|| builder.timeout.clone()),
+        locks: step.locks.clone(),
+        always: step.always,
+        on_failure: step.on_failure,
+    })
+}
+
+/// The first two plain words of a command, or what else a step does. Buildbot cuts names at 50.
+fn name_of(kind: &str, action: &Action) -> String {
+    let name = match action {
+        Action::Run(words) | Action::RunOnMaster(words) => words
+            .iter()
+            .take(2)
+            .filter_map(|word| match word.parts() {
+                [Part::Text(text)] if !text.starts_with('-') => Some(text.as_str()),
+                _ => None,
+            })
+            .collect::<Vec<_>>()
+            .join(" "),
+        Action::Checkout(checkout) => {
+            let path = checkout.url.url().path().trim_end_matches('/').trim_end_matches(".git");
+            format!("git {}", path.rsplit('/').next().unwrap_or_default())
+        }
+        Action::Upload { .. } | Action::Download { .. } => kind.to_owned(),
+    };
+    name.chars().take(50).collect()
+}
+
+/// Reads the templates of one builder.
+struct Templates<'c, 'a, 't> {
+    context: &'c mut Context<'a, 't>,
+    builder: &'c Builder,
+}
+
+impl Templates<'_, '_, '_> {
+    fn one(&mut self, path: &Path, text: &str) -> Option<Template> {
+        let template = match Template::parse(text) {
+            Ok(template) => template,
+            Err(what) => {
+                let message = format!("`{}` {what}", shown(text));
+                let help = "write `{name}` for a property, `{{` and `}}` for braces";
+                self.context.at_value(Code::ConfigValue, path, message, help);
+                return None;
+            }
+        };
+        let declared = self.builder.properties.keys().map(Name::as_str);
+        let known: Vec<&str> = declared.chain(BUILDBOT_PROPERTIES.iter().copied()).collect();
+        for name in template.properties() {
+            if !known.contains(&name) {
+                let known = known.iter().copied();
+                self.context.unknown(path, false, "property", name, known);
+            }
+        }
+        Some(template)
+    }
+
+    fn all(&mut self, path: &Path, texts: &[String]) -> Option<Vec<Template>> {
+        let read: Vec<_> =
+            texts.iter().enumerate().map(|(i, text)| self.one(&path.index(i), text)).collect();
+        read.into_iter().collect()
+    }
+
+    fn copy(&mut self, path: &Path, copy: &config::Copy) -> Option<(Template, Template)> {
+        let from = self.one(&path.key("from"), &copy.from);
+        let to = self.one(&path.key("to"), &copy.to);
+        from.zip(to)
+    }
+}
+
+fn check_locks(context: &mut Context<'_, '_>, path: &Path, locks: &BTreeMap<Name, Access>) {
+    let known = &context.config.locks;
+    for name in locks.keys().filter(|name| !known.contains_key(name)) {
+        let path = path.key("locks").key(name.as_str());
+        context.unknown(&path, true, "lock", name.as_str(), known.keys().map(Name::as_str));
+    }
+}

@@ -1,0 +1,117 @@
+//! Addresses, users and what they may do.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::pipeline::Context;
+use crate::config::{Listen, Master, Name, Path, TextOrSecret};
+use crate::finding::Code;
+
+/// Complains of masters whose web pages, ports and users cannot work or are open to strangers.
+pub(super) fn check(context: &mut Context<'_, '_>) {
+    let config = context.config;
+    let mut taken = BTreeMap::new();
+    for (name, master) in &config.masters {
+        let path = Path::root("masters").key(name.as_str());
+        if name.as_str() == crate::render::RUNTIME {
+            let help = "rename the master";
+            let message = format!("the folder `{}` is the runtime's", name.as_str());
+            context.at_key(Code::Duplicate, &path, message, help);
+        }
+        check_users(context, &path, master);
+        if let TextOrSecret::Text(url) = &master.database
+            && holds_password(url)
+        {
+            context.at_value(
+                Code::LiteralSecret,
+                &path.key("database"),
+                "`database` holds a secret in plain text",
+                "write `{ secret = \"NAME\" }` and put the whole URL into that secret",
+            );
+        }
+        let submit = master.submit.as_ref().map(|submit| ("submit", &submit.listen));
+        let listens = [("workers", &master.workers), ("web", &master.web.listen)];
+        for (what, listen) in listens.into_iter().chain(submit) {
+            let path =
+                if what == "workers" { path.key(what) } else { path.key(what).key("listen") };
+            take(context, &mut taken, &path, name, listen);
+        }
+    }
+}
+
+/// Whether the URL of a database has a password, before its host or in its query.
+fn holds_password(url: &str) -> bool {
+    let (rest, query) = url.split_once('?').unwrap_or((url, ""));
+    let user = rest.rsplit_once('@').map_or("", |(user, _)| user);
+    let user = user.split_once("://").map_or(user, |(_, user)| user);
+    user.contains(':') || query.to_ascii_lowercase().contains("passw")
+}
+
+/// Two services on one port cannot both start. Equal ports on different addresses are fine, but
+/// for those that mean every address.
+fn take<'a>(
+    context: &mut Context<'_, '_>,
+    taken: &mut BTreeMap<u16, Vec<(&'a Listen, &'a Name)>>,
+    path: &Path,
+    master: &'a Name,
+    listen: &'a Listen,
+) {
+    let others = taken.entry(listen.addr().port()).or_default();
+    let clash = others.iter().find(|(other, _)| {
+        let (a, b) = (other.addr().ip(), listen.addr().ip());
+        a == b || a.is_unspecified() || b.is_unspecified()
+    });
+    if let Some((other, owner)) = clash {
+        let message =
+            format!("`{}` of the master `{}` is taken already", other.addr(), owner.as_str());
+        context.at_value(Code::Duplicate, path, message, "choose another port");
+    }
+    others.push((listen, master));
+}
+
+fn check_users(context: &mut Context<'_, '_>, path: &Path, master: &Master) {
+    let path = path.key("web");
+    let web = &master.web;
+    let header = web.proxy.as_ref().and_then(|proxy| proxy.user_header.as_ref());
+    if header.is_some() && !web.listen.addr().ip().is_loopback() {
+        context.at_value(
+            Code::ProxyBypass,
+            &path.key("listen"),
+            "whoever reaches this address can claim to be any user, past the proxy",
+            "listen on a loopback address, or delete `user-header`",
+        );
+    }
+    for (name, user) in &web.users {
+        let path = path.key("users").key(name.as_str());
+        match (&user.password, header) {
+            (None, None) => context.at_key(
+                Code::ConfigMissingKey,
+                &path,
+                format!("the user `{}` has no password", name.as_str()),
+                "add `password = { secret = \"NAME\" }`, or let a proxy say who it is \
+                 (`proxy.user-header`)",
+            ),
+            (Some(_), Some(_)) => context.at_value(
+                Code::ConfigValue,
+                &path.key("password"),
+                "the proxy says who a user is, so this password is never asked for",
+                "delete it",
+            ),
+            _ => {}
+        }
+    }
+    let roles: BTreeSet<&Name> = web.users.values().flat_map(|user| &user.roles).collect();
+    let allow = &web.allow;
+    let asked = [
+        ("look", allow.look.as_deref().unwrap_or_default()),
+        ("force", &allow.force),
+        ("stop", &allow.stop),
+        ("manage", &allow.manage),
+    ];
+    for (what, names) in asked {
+        for (i, name) in names.iter().enumerate().filter(|(_, name)| !roles.contains(name)) {
+            let path = path.key("allow").key(what).index(i);
+            let known = roles.iter().map(|name| name.as_str());
+            context.unknown(&path, false, "role", name.as_str(), known);
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Text for people: suggestions, lists of names, and hostile text made safe to show.
+
+/// The one of `known` that `word` was most likely meant to be, if any is near.
+#[must_use]
+pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    known
+        .iter()
+        .map(|name| (strsim::damerau_levenshtein(word, name), *name))
+        .filter(|(distance, name)| *distance <= name.len().max(word.len()) / 3)
+        .min()
+        .map(|(_, name)| name)
+}
+
+/// Names in backticks, with commas; `nothing` when there is none.
+#[must_use]
+pub fn list(names: &[&str]) -> String {
+    if names.is_empty() {
+        return "nothing".to_owned();
+    }
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// Text from outside, cut to 80 characters, with all that is invisible or misleading escaped.
+#[must_use]
+pub fn shown(text: &str) -> String {
+    let mut out = String::new();
+    for (i, c) in text.chars().enumerate() {
+        if i == 80 {
+            out.push('…');
+            break;
+        }
+        if c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric() {
+            out.push(c);
+        } else {
+            out.extend(c.escape_unicode());
+        }
+    }
+    out
+}
+
+/// `masters`, `properties`.
+#[must_use]
+pub fn plural(noun: &str) -> String {
+    match noun.strip_suffix('y') {
+        Some(stem) => format!("{stem}ies"),
+        None => format!("{noun}s"),
+    }
+}
+
+/// `1 app`, `2 apps`.
+#[must_use]
+pub fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}

@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Poll one app's git repository with a single `git ls-remote`.
+
+What Buildbot lacked: GitPoller mirrors each repository on the master's disk, starts two
+processes for each tag at every poll, and makes a Change of each commit behind a new tag. Its
+polls start together, a full interval after the master did. For 4,000 apps none of this holds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import re2
+from buildbot.changes.gitpoller import GitPoller
+from buildbot.config.errors import error as config_error
+from twisted.internet import defer
+from twisted.internet.base import DelayedCall
+from twisted.python import log
+from twisted.python.failure import Failure
+
+from . import claims, placement, refs
+from .ls_remote import Remote, Watch, ls_remote
+from .process import printable
+
+# Polls at once, in this process: more would only queue on the network.
+SLOTS = 8
+_slots = defer.DeferredSemaphore(SLOTS)
+
+# Tags named in a Change's comments.
+_NAMED = 20
+
+
+class AppGitPoller(GitPoller):
+    """Makes one Change when the tags or the branch of an app's repository move.
+
+    `tags` None and `branch` None watch the default branch, whatever its name is; `tags=""`
+    watches every tag; another `tags` those that match the pattern from their start, as Python's
+    `re.match` would. A deleted tag is no news. The first poll only records.
+    """
+
+    compare_attrs: ClassVar[Sequence[str]] = ("tags", "branch", "allow_protocol", "timeout")
+
+    def __init__(
+        self,
+        app_id: str,
+        repourl: str,
+        *,
+        tags: str | None = None,
+        branch: str | None = None,
+        pollInterval: int = 6 * 60 * 60,
+        category: str = "app-source",
+        allow_protocol: str = "https",
+        timeout: int = 60,
+    ) -> None:
+        self._call: DelayedCall | None = None
+        self._turn_at = 0
+        self._polling: defer.Deferred[None] | None = None
+        self._recording = defer.DeferredLock()
+        super().__init__(
+            repourl,
+            name=app_id,
+            app_id=app_id,
+            tags=tags,
+            branch=branch,
+            pollInterval=pollInterval,
+            category=category,
+            allow_protocol=allow_protocol,
+            timeout=timeout,
+        )
+
+    def checkConfig(  # type: ignore[override]  # each service has arguments of its own
+        self, repourl: str, *, app_id: str, **kwargs: Any
+    ) -> None:
+        """Refuse what cannot work, and take the rest: two pollers compare by what they took."""
+        super().checkConfig(repourl, name=app_id, pollInterval=kwargs["pollInterval"])
+        if kwargs["tags"] is not None and kwargs["branch"] is not None:
+            config_error(f"AppGitPoller {app_id}: give either tags or branch")
+        if kwargs["pollInterval"] < 1:
+            config_error(f"AppGitPoller {app_id}: pollInterval must be at least a second")
+        self._adopt(repourl, app_id=app_id, **kwargs)
+
+    def _adopt(
+        self,
+        repourl: str,
+        *,
+        app_id: str,
+        tags: str | None,
+        branch: str | None,
+        pollInterval: int,
+        category: str,
+        allow_protocol: str,
+        timeout: int,
+    ) -> None:
+        self.app_id = self.project = app_id
+        self.repourl = repourl
+        self.tags = tags
+        self.branch = branch
+        self.branches = [branch] if branch else None
+        self.pollInterval = pollInterval
+        self.category = category
+        self.allow_protocol = allow_protocol
+        self.timeout = timeout
+
+    @defer.inlineCallbacks
+    def reconfigServiceWithSibling(self, sibling: Any) -> Any:
+        """Also keep the new arguments: Buildbot goes on comparing with the first ones."""
+        yield super().reconfigServiceWithSibling(sibling)
+        self._config_args = sibling._config_args
+        self._config_kwargs = sibling._config_kwargs
+
+    def reconfigService(  # type: ignore[override]  # each service has arguments of its own
+        self, repourl: str, **kwargs: Any
+    ) -> defer.Deferred[None]:
+        """Take new arguments while running. A poll under way starts again with them."""
+        self._adopt(repourl, **kwargs)
+        if self.active:
+            interrupted = self._interrupt()
+            self._schedule()
+            if interrupted:
+                self.force()
+        return defer.succeed(None)
+
+    @property
+    def objectid(self) -> int | None:  # type: ignore[override]
+        """Absent: Buildbot would make a row for it, one poller after the other, and not read it."""
+        raise AttributeError("objectid")
+
+    def startService(self) -> defer.Deferred[None]:
+        """Start without waiting for the claim: the next poller's then goes with it."""
+        super().startService().addErrback(self._failed)
+        return defer.succeed(None)
+
+    async def _claim(self) -> bool:
+        self.serviceid, claimed = await claims.of(self.master).claim(self.app_id)
+        return claimed
+
+    def _getServiceId(self) -> defer.Deferred[int]:
+        return defer.succeed(0)  # the real one comes with the claim
+
+    def _claimService(self) -> defer.Deferred[bool]:
+        return defer.ensureDeferred(self._claim())
+
+    def _unclaimService(self) -> defer.Deferred[bool]:
+        assert self.serviceid is not None
+        return claims.of(self.master).release(self.serviceid)
+
+    def describe(self) -> str:
+        """For the list of change sources."""
+        return f"AppGitPoller {self.app_id} watching {self.repourl}"
+
+    def activate(self) -> defer.Deferred[None]:
+        """Wait for the app's next turn; nothing is read or polled when a master starts."""
+        self._schedule()
+        return defer.succeed(None)
+
+    def deactivate(self) -> defer.Deferred[None]:
+        """Stop. Only a write to the database under way is waited for."""
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+        self._interrupt()
+        return self._recording.run(lambda: None)
+
+    def _schedule(self) -> None:
+        if self._call is not None:
+            self._call.cancel()
+        now = time.time()
+        self._turn_at = placement.next_turn(self.app_id, self.pollInterval or 1, now)
+        self._call = self.master.reactor.callLater(self._turn_at - now, self._turn)
+
+    def _turn(self) -> None:
+        self._call = None
+        # A timer that is early, or a clock that was set back, must not make two polls of a turn.
+        due = time.time() >= self._turn_at
+        self._schedule()
+        if due:
+            self.force()
+
+    def force(self) -> None:
+        """Poll now, unless a poll is under way."""
+        if self._polling is None:
+            self._polling = self.poll()
+            self._polling.addErrback(self._failed)
+            self._polling.addBoth(self._done)
+
+    def _interrupt(self) -> bool:
+        """Give up a poll that still waits for its answer, if there is one."""
+        if self._polling is None or self._recording.locked:
+            return False
+        self._polling.cancel()
+        return True
+
+    def _failed(self, failure: Failure) -> None:
+        if failure.check(defer.CancelledError) is None:
+            what = str(failure.value) or type(failure.value).__name__
+            log.msg(f"AppGitPoller {self.app_id}: failed: {printable(what)}")
+
+    def _done(self, _: object) -> None:
+        self._polling = None
+
+    def poll(self) -> defer.Deferred[None]:  # type: ignore[override]  # Deferred, not generator
+        """Ask once and make of the answer a Change or none. Fails with CommandFailed."""
+        return defer.ensureDeferred(self._poll())
+
+    async def _poll(self) -> None:
+        watch = Watch(tags=self.tags is not None, branch=self.branch)
+        remote = Remote(self.repourl, self.allow_protocol, self.timeout)
+        async with _slots:
+            answer = await ls_remote(self.master.reactor, remote, watch)
+        async with self._recording:
+            await self._record(watch, answer)
+
+    async def _record(self, watch: Watch, answer: refs.Answer) -> None:
+        """Compare with what the last poll saw, tell the news, and remember."""
+        state = await self.getState("refs", None)
+        seen = {"watch": watch.wanted, "refs": refs.pack(answer.refs)}
+        if state == seen or (state is not None and not answer.refs):
+            # A repository that is empty for a moment, while it is moved, say, is not forgotten.
+            return
+        # Another watch, say tags now and a branch before, is a first poll again. The pattern is
+        # no part of it: all tags are remembered, so that a wider pattern has no old news.
+        if state is not None and state["watch"] == watch.wanted:
+            known = refs.unpack(state["refs"])
+            news = [n for n, c in answer.refs.items() if refs.fingerprint(n, c) not in known]
+            matching = self._matching(news)
+            if matching:
+                await self._add_change(matching, answer)
+        await self.setState("refs", seen)
+
+    def _matching(self, names: list[str]) -> list[str]:
+        """The names that the pattern of the app's UpdateCheckMode wants."""
+        if not self.tags or not names:
+            return names
+        options = re2.Options()
+        options.log_errors = False
+        try:
+            pattern = re2.compile(self.tags, options)
+        except re2.error as e:
+            # The compiler gives such patterns as `tags=""`; missing a release would be worse.
+            why = printable(str(e))
+            log.msg(f"AppGitPoller {self.app_id}: every tag counts, its pattern is refused: {why}")
+            return names
+        return [name for name in names if pattern.match(refs.short(name))]
+
+    async def _add_change(self, names: list[str], answer: refs.Answer) -> None:
+        first, *others = refs.newest(names)
+        label = answer.default_branch or "HEAD" if first == "HEAD" else refs.short(first)
+        comments = f"{label} is new in {self.repourl}"
+        if others:
+            more = ", ".join(map(refs.short, others[:_NAMED]))
+            rest = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+            comments = f"{comments}\nand also {more}{rest}"
+        link = self.repourl if self.repourl.startswith(("https://", "http://")) else ""
+        await self.master.data.updates.addChange(
+            author="app source",
+            comments=comments,
+            files=[],
+            revision=answer.refs[first],
+            branch=label,
+            category=self.category,
+            project=self.app_id,
+            repository=self.repourl,
+            revlink=link if len(link) <= 256 else "",
+            properties={"packageName": self.app_id},
+        )

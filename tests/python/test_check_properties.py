@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""CheckProperties: each type, and a real build that it lets through or refuses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from buildbot.config.errors import ConfigErrors
+
+from fdroid_bb import CheckProperties
+from fdroid_bb.check_properties import TYPES
+from masters import Master, wait_for
+
+GOOD: list[tuple[str, object, object]] = [
+    ("app-id", "org.fdroid.fdroid", "org.fdroid.fdroid"),
+    ("app-id", "An.otherApp_1", "An.otherApp_1"),
+    ("integer", "0042", 42),
+    ("integer", 2**63 - 1, 2**63 - 1),
+    ("seconds", "604800", 604800),
+    ("commit", "0123abc", "0123abc"),
+    ("commit", "f" * 64, "f" * 64),
+    ("word", "_a-b.c", "_a-b.c"),
+    ("text", "Grüße, $(world)", "Grüße, $(world)"),
+]
+
+BAD: list[tuple[str, object]] = [
+    ("app-id", "org.fdroid.fdroid\n"),
+    ("app-id", "../etc"),
+    ("app-id", "org..a"),
+    ("app-id", "örg.fdroid"),
+    ("app-id", "a" * 300),
+    ("app-id", ""),
+    ("app-id", 7),
+    ("integer", -1),
+    ("integer", "-1"),
+    ("integer", 2**63),
+    ("integer", "9" * 5000),
+    ("integer", "٣"),
+    ("integer", True),
+    ("integer", 1.0),
+    ("integer", "1\n"),
+    ("seconds", 0),
+    ("seconds", 604801),
+    ("commit", "abc"),
+    ("commit", "g" * 40),
+    ("word", "-rf"),
+    ("word", ".hidden"),
+    ("word", "a b"),
+    ("word", "a" * 129),
+    ("text", "--upload-pack=x"),
+    ("text", "a\nb"),
+    ("text", "\u202egnp.exe"),
+    ("text", "a" * 1001),
+    ("text", ["list"]),
+]
+
+
+@pytest.mark.parametrize(("kind", "value", "expected"), GOOD)
+def test_accepted(kind: str, value: object, expected: object) -> None:
+    checked = TYPES[kind].check(value)
+    assert checked == expected
+    assert type(checked) is type(expected)
+
+
+@pytest.mark.parametrize(("kind", "value"), BAD)
+def test_refused(kind: str, value: object) -> None:
+    assert TYPES[kind].check(value) is None
+
+
+def test_a_type_that_does_not_exist_is_an_error_of_the_configuration() -> None:
+    with pytest.raises(ConfigErrors, match=r"versionCode.*nonsense"):
+        CheckProperties({"versionCode": "nonsense"})
+    with pytest.raises(ConfigErrors, match="has no type"):
+        CheckProperties({}, optional=["versionCode"])
+
+
+CONFIG = """
+c["workers"].append(worker.LocalWorker("local"))
+c["builders"].append(util.BuilderConfig(
+    name="checked",
+    workernames=["local"],
+    factory=util.BuildFactory([
+        CheckProperties(
+            {"packageName": "app-id", "versionCode": "integer", "uuid": "word"},
+            optional=["uuid"],
+        ),
+        steps.SetProperty(property="seen", value=util.Interpolate(
+            "%(prop:packageName)s %(prop:versionCode)s")),
+    ]),
+    collapseRequests=False,
+))
+c["schedulers"].append(schedulers.AnyBranchScheduler(
+    name="submitted", builderNames=["checked"], treeStableTimer=None))
+c["change_source"] = [changes.PBChangeSource(port="tcp:PB_PORT:interface=127.0.0.1",
+    user="fdroid", passwd="demo")]
+"""
+
+
+def send(master: Master, project: str, **properties: str) -> None:
+    """What fdroidserver does: the real `buildbot sendchange`."""
+    buildbot = str(Path(sys.executable).parent / "buildbot")
+    subprocess.run(
+        [
+            buildbot,
+            "sendchange",
+            f"--master=127.0.0.1:{master.pb_port}",
+            "--auth=fdroid:demo",
+            "--who=x",
+            f"--project={project}",
+            "--branch=master",
+            *(f"--property={name}:{value}" for name, value in properties.items()),
+            "metadata/x.yml",
+        ],
+        check=True,
+        timeout=60,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def test_a_real_build(tmp_path: Path) -> None:
+    with Master(tmp_path / "master", CONFIG) as master:
+        checked = master.rest("builders?name=checked")["builders"][0]["builderid"]
+        hostile = "a;reboot\u202e" + "x" * 500
+        send(master, "org.example.given", packageName="org.example.given", versionCode="0012")
+        send(master, "org.example.project", versionCode="7")
+        send(master, "nothing", versionCode=hostile, uuid="-x")
+
+        def finished() -> Any:
+            path = f"builders/{checked}/builds?complete=true&property=*&order=number"
+            builds = master.rest(path)["builds"]
+            return builds if len(builds) == 3 else None
+
+        given, project, refused = wait_for("three builds", finished)
+        assert given["results"] == project["results"] == 0
+        assert given["properties"]["seen"][0] == "org.example.given 12"
+        assert given["properties"]["versionCode"][0] == 12
+        # From the source stamp: the sender named no package.
+        assert project["properties"]["seen"][0] == "org.example.project 7"
+        assert refused["results"] == 2
+        assert "seen" not in refused["properties"]
+        steps = master.rest(f"builds/{refused['buildid']}/steps")["steps"]
+        step = next(step for step in steps if step["name"] == "check properties")
+        logid = master.rest(f"steps/{step['stepid']}/logs")["logs"][0]["logid"]
+        text = json.dumps(master.rest(f"logs/{logid}/contents"))
+        assert "property `versionCode` is 'a;reboot" in text
+        assert "it must be a whole number from 0 to 2^63-1" in text
+        assert "property `uuid` is '-x': it must be a word" in text
+        assert "x" * 100 not in text
