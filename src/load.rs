@@ -7,6 +7,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use git2::{ObjectType, Oid, Repository};
+use walkdir::WalkDir;
 
 use crate::finding::{Code, Finding, Place};
 
@@ -316,6 +317,7 @@ fn is_folder(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
 }
 
+/// One level only: below are thousands of folders of pictures, which take ten times as long.
 fn list_folder(folder: &Path) -> std::io::Result<Vec<Entry>> {
     let mut entries = Vec::new();
     if fs::symlink_metadata(folder).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
@@ -324,19 +326,17 @@ fn list_folder(folder: &Path) -> std::io::Result<Vec<Entry>> {
     if !is_folder(folder) {
         return Err(std::io::ErrorKind::NotADirectory.into());
     }
-    for entry in fs::read_dir(folder)? {
+    for entry in WalkDir::new(folder).min_depth(1).max_depth(1) {
         let entry = entry?;
-        let os_name = entry.file_name();
-        let name = os_name.to_string_lossy().into_owned();
+        let name = entry.file_name().to_string_lossy().into_owned();
         if name.strip_suffix(".yml").is_none() {
             continue;
         }
-        let kind = entry.file_type()?;
-        let kind = if os_name.to_str().is_none() {
+        let kind = if entry.file_name().to_str().is_none() {
             EntryKind::Other
-        } else if kind.is_file() {
+        } else if entry.file_type().is_file() {
             EntryKind::File
-        } else if kind.is_symlink() {
+        } else if entry.path_is_symlink() {
             let target = fs::read_link(entry.path())?;
             EntryKind::Link(target.to_string_lossy().into_owned())
         } else {

@@ -30,8 +30,8 @@ pub fn to_re2(pattern: &str) -> Result<String, String> {
     translator.pattern()?;
     let out = translator.out;
     // The same engine family: what it takes, after the translation, RE2 takes too.
-    regex::RegexBuilder::new(&out)
-        .unicode(true)
+    regex::bytes::RegexBuilder::new(&out)
+        .unicode(false)
         .size_limit(LARGEST)
         .build()
         .map_err(|_| "is no pattern, or too large a one".to_owned())?;

@@ -4,12 +4,18 @@
 //! A file passes three gates. [`Document::parse`] judges TOML, [`shape`] judges every key and
 //! value against the generated schema, `resolve` judges what the names refer to.
 
+mod builders;
 mod document;
+mod machines;
+mod masters;
 mod shape;
 mod types;
 mod values;
 
+pub use builders::*;
 pub use document::{Document, Path};
+pub use machines::*;
+pub use masters::*;
 pub use types::*;
 pub use values::{
     Branch, Duration, EnvName, Glob, Listen, Name, SecretName, Size, TimeOfDay, WebUrl,

@@ -145,7 +145,7 @@ impl Templates<'_, '_, '_> {
         read.into_iter().collect()
     }
 
-    fn copy(&mut self, path: &Path, copy: &config::Copy) -> Option<(Template, Template)> {
+    fn copy(&mut self, path: &Path, copy: &config::Transfer) -> Option<(Template, Template)> {
         let from = self.one(&path.key("from"), &copy.from);
         let to = self.one(&path.key("to"), &copy.to);
         from.zip(to)

@@ -1,0 +1,235 @@
+//! Builders, their steps and locks, and what starts them, in `fdroid-bb.toml`.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::types::{Scalar, TextOrSecret};
+use super::values::{Branch, Duration, EnvName, Name, TimeOfDay, WebUrl};
+
+/// Something that builds must not use at the same time.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Lock {
+    /// Where it holds.
+    pub scope: LockScope,
+    /// How many builds may share it; any number if not given.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub sharers: Option<u16>,
+}
+
+/// Where a lock holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum LockScope {
+    /// In the whole master.
+    #[default]
+    Master,
+    /// On each worker by itself.
+    Worker,
+}
+
+/// How a lock is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Access {
+    /// Alone.
+    Exclusive,
+    /// Together with others that share it.
+    Shared,
+}
+
+/// A kind of build.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Builder {
+    /// What it does, for its web page.
+    pub description: Option<String>,
+    /// Tags by which the web pages group builders.
+    #[serde(default)]
+    pub tags: Vec<Name>,
+    /// The workers that may run it. They say which master it belongs to.
+    #[schemars(length(min = 1))]
+    pub workers: Vec<Name>,
+    /// The properties its steps use as `{name}`. They come from outside, and are checked before
+    /// anything else runs.
+    #[serde(default)]
+    pub properties: BTreeMap<Name, Property>,
+    /// What it locks, from its first step to its last.
+    #[serde(default)]
+    pub locks: BTreeMap<Name, Access>,
+    /// Environment variables of all its steps.
+    #[serde(default)]
+    pub env: BTreeMap<EnvName, TextOrSecret>,
+    /// How long each of its steps may take, unless the step says otherwise.
+    #[serde(default = "default_two_hours")]
+    pub timeout: Duration,
+    /// What it does, in this order.
+    #[schemars(length(min = 1))]
+    pub steps: Vec<Step>,
+}
+
+/// A property that a build gets from outside.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Property {
+    /// What it may hold.
+    pub r#type: PropertyType,
+    /// Whether a build may be without it. A step that uses it then sees an empty text.
+    #[serde(default)]
+    pub optional: bool,
+}
+
+/// What a property may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PropertyType {
+    /// An application id.
+    AppId,
+    /// A whole number from 0, such as a version code.
+    Integer,
+    /// A length of time in whole seconds, from 1 to a week.
+    Seconds,
+    /// A commit's hash.
+    Commit,
+    /// Letters, digits, `.`, `_` and `-`.
+    Word,
+    /// One line of any text.
+    Text,
+}
+
+/// One thing a builder does. Just one of `run`, `run-on-master`, `git`, `upload` and `download`
+/// says what.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Step {
+    /// Its name on the web pages; made from what it does if not given.
+    #[schemars(length(min = 1))]
+    pub name: Option<String>,
+    /// A command and its arguments, run on the worker without a shell. `{name}` stands for a
+    /// property, `{{` and `}}` for braces.
+    #[schemars(length(min = 1))]
+    pub run: Option<Vec<String>>,
+    /// The same, run on the master's machine.
+    #[schemars(length(min = 1))]
+    pub run_on_master: Option<Vec<String>>,
+    /// Checks out a git repository.
+    pub git: Option<Checkout>,
+    /// Copies a file or folder from the worker to the master.
+    pub upload: Option<Transfer>,
+    /// Copies a file from the master to the worker.
+    pub download: Option<Transfer>,
+    /// The folder it runs in, relative to the build's own.
+    #[schemars(length(min = 1))]
+    pub workdir: Option<String>,
+    /// Environment variables, added to the builder's.
+    #[serde(default)]
+    pub env: BTreeMap<EnvName, TextOrSecret>,
+    /// How long it may take.
+    pub timeout: Option<Duration>,
+    /// What it locks while it runs.
+    #[serde(default)]
+    pub locks: BTreeMap<Name, Access>,
+    /// Run it even if a step before it failed.
+    #[serde(default)]
+    pub always: bool,
+    /// What its failure means for the build.
+    #[serde(default)]
+    pub on_failure: OnFailure,
+}
+
+/// What a step's failure means for the build.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnFailure {
+    /// The build fails, and no further step runs but those marked `always`.
+    #[default]
+    Stop,
+    /// The build fails, and the further steps run.
+    Continue,
+    /// The build ends with a warning, and the further steps run.
+    Warn,
+}
+
+/// A git repository to check out.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Checkout {
+    /// Where it is.
+    pub url: WebUrl,
+    /// The branch.
+    #[serde(default = "default_branch")]
+    pub branch: Branch,
+    /// Which commit of it.
+    #[serde(default)]
+    pub revision: Revision,
+}
+
+/// Which commit is checked out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Revision {
+    /// The newest of the branch.
+    #[default]
+    Latest,
+    /// The one that the change names which asked for the build.
+    Change,
+}
+
+/// What is copied between worker and master.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Transfer {
+    /// The file or folder to copy; `{name}` stands for a property.
+    #[schemars(length(min = 1))]
+    pub from: String,
+    /// Where to; relative paths on the master start at the master's own folder.
+    #[schemars(length(min = 1))]
+    pub to: String,
+    /// Whether it is a folder.
+    #[serde(default)]
+    pub folder: bool,
+}
+
+/// What makes builders build.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Scheduler {
+    /// What it waits for.
+    pub on: Trigger,
+    /// The builders it starts, all on one master.
+    #[schemars(length(min = 1))]
+    pub builders: Vec<Name>,
+    /// Properties it gives to each build.
+    #[serde(default)]
+    pub properties: BTreeMap<Name, Scalar>,
+}
+
+/// What a scheduler waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trigger {
+    /// A change in the source of an app that is polled.
+    AppSource,
+    /// A change in fdroiddata.
+    Fdroiddata,
+    /// Somebody presses the button on the web page.
+    Person,
+    /// A change submitted with `buildbot sendchange`, with this category.
+    Submitted(Name),
+    /// A time of each day.
+    Daily(TimeOfDay),
+    /// A length of time since the last build.
+    Every(Duration),
+    /// A build of this builder ended well.
+    After(Name),
+}
+
+fn default_branch() -> Branch {
+    Branch::fixed("master")
+}
+
+fn default_two_hours() -> Duration {
+    Duration::from_hours(2)
+}

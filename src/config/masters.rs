@@ -1,0 +1,141 @@
+//! Masters and their web pages in `fdroid-bb.toml`.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::types::{Secret, TextOrSecret};
+use super::values::{Duration, Listen, Name, WebUrl};
+
+/// A Buildbot master.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Master {
+    /// The name on its web pages; Buildbot shows no longer ones than this.
+    #[schemars(length(min = 1, max = 18))]
+    pub title: String,
+    /// What its name links to; its own pages if not given.
+    pub title_url: Option<WebUrl>,
+    /// Where people reach its web pages, with the path prefix that a reverse proxy adds.
+    pub url: WebUrl,
+    /// Its database: a URL of `sqlalchemy` without a password, or a secret that holds one with it.
+    #[serde(default = "default_database")]
+    pub database: TextOrSecret,
+    /// Where workers connect.
+    #[serde(default = "default_workers")]
+    pub workers: Listen,
+    /// The folder of its secrets, one file each; relative to the master's own folder.
+    #[serde(default = "default_secrets")]
+    #[schemars(length(min = 1))]
+    pub secrets: String,
+    /// Where changes are submitted with `buildbot sendchange`.
+    pub submit: Option<Submit>,
+    /// Its web pages.
+    #[serde(default)]
+    pub web: Web,
+}
+
+/// Where changes are submitted with `buildbot sendchange`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Submit {
+    /// The address to listen on.
+    #[serde(default = "default_submit")]
+    pub listen: Listen,
+    /// Who submits.
+    pub user: Name,
+    /// The password of `user`.
+    pub password: Secret,
+}
+
+/// The web pages of a master.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Web {
+    /// The address to listen on. Keep it on loopback and put a reverse proxy before it.
+    pub listen: Listen,
+    /// The views beside Buildbot's own.
+    pub views: Vec<View>,
+    /// Who may log in.
+    pub users: BTreeMap<Name, User>,
+    /// Which roles may do what. What nobody is allowed to do, nobody can.
+    pub allow: Allow,
+    /// The reverse proxy before it, if there is one.
+    pub proxy: Option<Proxy>,
+}
+
+/// A view of builds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum View {
+    /// Builders as columns, changes as rows.
+    Console,
+    /// Changes as columns, builders as rows.
+    Grid,
+    /// Builds along a time line.
+    Waterfall,
+}
+
+/// Somebody who may log in.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct User {
+    /// The password; left out where the reverse proxy says who it is (`user-header`).
+    pub password: Option<Secret>,
+    /// What the user is allowed to do, by the names that `allow` uses.
+    #[serde(default)]
+    pub roles: Vec<Name>,
+}
+
+/// Which roles may do what.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Allow {
+    /// Who may see the pages; everybody if not given.
+    pub look: Option<Vec<Name>>,
+    /// Who may force and repeat builds.
+    pub force: Vec<Name>,
+    /// Who may stop builds and cancel requests.
+    pub stop: Vec<Name>,
+    /// Who may do all else: pause workers, switch schedulers.
+    pub manage: Vec<Name>,
+}
+
+/// A reverse proxy before a master's web pages.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Proxy {
+    /// How often an idle websocket is used, so that the proxy does not close it.
+    pub ping_interval: Option<Duration>,
+    /// The header in which the proxy says who is logged in. The proxy must set it itself.
+    pub user_header: Option<Name>,
+}
+
+impl Default for Web {
+    fn default() -> Self {
+        Self {
+            listen: Listen::loopback(8010),
+            views: vec![View::Console, View::Grid, View::Waterfall],
+            users: BTreeMap::new(),
+            allow: Allow::default(),
+            proxy: None,
+        }
+    }
+}
+
+fn default_database() -> TextOrSecret {
+    TextOrSecret::Text("sqlite:///state.sqlite".to_owned())
+}
+
+fn default_workers() -> Listen {
+    Listen::loopback(9989)
+}
+
+fn default_submit() -> Listen {
+    Listen::loopback(9999)
+}
+
+fn default_secrets() -> String {
+    "secrets".to_owned()
+}
