@@ -76,29 +76,27 @@ fn auth(web: &Web) -> Option<Expr> {
     (!passwords.is_empty()).then(|| Call::new("SecretAuth").arg(Expr::dict(passwords)).into())
 }
 
-/// Rules in the order Buildbot tries them. What no rule allows, nobody may: the last one asks for
-/// a role that nobody has.
+/// Rules in the order Buildbot tries them; the first that knows an action decides on it.
 fn authz(web: &Web) -> Call {
     let Allow { look, force, stop, manage } = &web.allow;
     let mut rules = Vec::new();
+    // Any one of the roles will do: only the last says no.
     let mut allow = |class: &'static str, roles: &[Name]| {
-        for role in roles {
-            let rule = Call::new(class).kwarg("role", role.as_str()).kwarg("defaultDeny", false);
-            rules.push(rule);
+        for (i, role) in roles.iter().enumerate() {
+            let ask_next = (i + 1 < roles.len()).then_some(false);
+            let rule = Call::new(class).kwarg("role", role.as_str());
+            rules.push(rule.kwarg_opt("defaultDeny", ask_next));
+        }
+        if roles.is_empty() {
+            rules.push(Call::new(class).kwarg("role", NOBODY));
         }
     };
     allow("util.ForceBuildEndpointMatcher", force);
     allow("util.RebuildBuildEndpointMatcher", force);
     allow("util.StopBuildEndpointMatcher", stop);
     allow("util.AnyControlEndpointMatcher", manage);
-    let nobody = Call::new("util.AnyControlEndpointMatcher").kwarg("role", NOBODY);
-    rules.push(nobody);
     if let Some(look) = look {
-        for role in look {
-            let class = "util.AnyEndpointMatcher";
-            rules.push(Call::new(class).kwarg("role", role.as_str()).kwarg("defaultDeny", false));
-        }
-        rules.push(Call::new("util.AnyEndpointMatcher").kwarg("role", NOBODY));
+        allow("util.AnyEndpointMatcher", look);
     }
     let roles = web.users.iter().filter(|(_, user)| !user.roles.is_empty()).map(|(name, user)| {
         Call::new("util.RolesFromUsername")
