@@ -177,6 +177,9 @@ impl Tree {
             )
         })?;
         entries.sort_by(|a, b| a.name.cmp(&b.name));
+        // A tree that git did not make can name a file twice; two pollers of one name would leave
+        // a reconfigured master half done.
+        entries.dedup_by(|a, b| a.name == b.name);
         let mut files = Vec::with_capacity(entries.len());
         let mut findings = Vec::new();
         for entry in &entries {

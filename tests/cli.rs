@@ -595,3 +595,27 @@ fn a_description_may_have_any_name() {
     let run = sandbox.run(&["check", "--config", "a b'c.toml"]).ends(1);
     assert!(run.stderr.contains("lokal = {}") && run.stderr.contains("did you mean `local`?"));
 }
+
+#[test]
+fn a_tree_that_names_a_file_twice_gives_one_poller() {
+    let sandbox = Sandbox::new(&["org.example.a"]);
+    sandbox.commit();
+    // No git makes such a tree by itself, but any git keeps one.
+    let script = r"
+        blob=$(git rev-parse HEAD:metadata/org.example.a.yml)
+        entry() { printf '100644 blob %s\torg.example.a.yml\n' $blob; }
+        metadata=$( (entry; entry) | git mktree)
+        root=$(printf '040000 tree %s\tmetadata\n' $metadata | git mktree)
+        git update-ref refs/heads/twice $(git commit-tree -m twice $root)
+    ";
+    let made = std::process::Command::new("sh")
+        .args(["-euc", script])
+        .current_dir(sandbox.path("fdroiddata"))
+        .envs([("GIT_AUTHOR_NAME", "a"), ("GIT_AUTHOR_EMAIL", "a@example.org")])
+        .envs([("GIT_COMMITTER_NAME", "a"), ("GIT_COMMITTER_EMAIL", "a@example.org")])
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let run = sandbox.run(&["apps", "--rev", "twice", "--format", "json"]).ends(0);
+    assert_eq!(run.stdout.lines().count(), 1, "{}", run.seen());
+}
