@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::num::NonZero;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use crate::config;
 use crate::fdroid::{App, AppId};
@@ -185,8 +187,8 @@ fn read_srclibs(tree: &Tree, files: &[load::File]) -> Srclibs {
     .collect()
 }
 
-/// What `read` makes of each file, in their order. Every thread opens the repository once and
-/// takes files as long as there are any.
+/// What `read` makes of each file, in their order. There is a thread for each processor; it opens
+/// the repository once and takes files as long as there are any.
 fn read_all<T: Send>(
     tree: &Tree,
     files: &[load::File],
@@ -194,7 +196,7 @@ fn read_all<T: Send>(
 ) -> Vec<T> {
     let order = tree.fastest_order(files);
     let next = AtomicUsize::new(0);
-    let mut all: Vec<(usize, T)> = rayon::broadcast(|_| {
+    let work = || {
         let reader = tree.reader();
         let mut mine = Vec::new();
         while let Some(block) = order.chunks(BLOCK).nth(next.fetch_add(1, Ordering::Relaxed)) {
@@ -202,10 +204,19 @@ fn read_all<T: Send>(
             mine.extend(block.map(|(i, file)| (i, read(&reader, file))));
         }
         mine
-    })
-    .into_iter()
-    .flatten()
-    .collect();
+    };
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    let mut all: Vec<(usize, T)> = thread::scope(|scope| {
+        let others: Vec<_> = (1..processors).map(|_| scope.spawn(work)).collect();
+        let mut all = work();
+        for other in others {
+            match other.join() {
+                Ok(theirs) => all.extend(theirs),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        all
+    });
     all.sort_unstable_by_key(|(i, _)| *i);
     all.into_iter().map(|(_, read)| read).collect()
 }

@@ -153,19 +153,16 @@ fn the_same_input_gives_the_same_bytes() {
     git(&sandbox.path("."), &["clone", "-q", "--bare", "fdroiddata", "bare.git"]);
     let mut outputs = Vec::new();
     for (i, (source, settings)) in [
-        (
-            &["--fdroiddata=fdroiddata"][..],
-            [("TZ", "UTC"), ("LANG", "C"), ("RAYON_NUM_THREADS", "1")],
-        ),
+        (&["--fdroiddata=fdroiddata"][..], [("TZ", "UTC"), ("LANG", "C"), ("COLUMNS", "200")]),
         (
             &["--fdroiddata=fdroiddata"],
-            [("TZ", "Asia/Kathmandu"), ("LC_ALL", "tr_TR.UTF-8"), ("RAYON_NUM_THREADS", "2")],
+            [("TZ", "Asia/Kathmandu"), ("LC_ALL", "tr_TR.UTF-8"), ("COLUMNS", "40")],
         ),
         (
             &["--fdroiddata=bare.git", "--rev=master"],
             [("TZ", "UTC"), ("LANG", "de_DE"), ("HOME", "/nonexistent")],
         ),
-        (&["--fdroiddata=bare.git"], [("TZ", ""), ("LANG", ""), ("RAYON_NUM_THREADS", "7")]),
+        (&["--fdroiddata=bare.git"], [("TZ", ""), ("LANG", ""), ("COLUMNS", "")]),
         (&["--fdroiddata=plain"], [("TZ", "UTC"), ("LANG", "C"), ("COLUMNS", "20")]),
     ]
     .into_iter()
@@ -180,6 +177,14 @@ fn the_same_input_gives_the_same_bytes() {
         files.remove("masters/provenance.json").unwrap();
         outputs.push((files, run.stderr));
     }
+    // On one processor there is one thread; above there was one for each.
+    let mut alone = std::process::Command::new("taskset");
+    let alone = alone.args(["-c", "0", env!("CARGO_BIN_EXE_fdroid-bb")]);
+    alone.args(["generate", "--fdroiddata=fdroiddata", "--out=alone"]);
+    Run::of(alone.current_dir(sandbox.path("."))).ends(0);
+    let mut files = sandbox.files("alone");
+    files.remove("masters/provenance.json").unwrap();
+    assert!(files == outputs[0].0);
     for other in &outputs[1..] {
         assert!(*other == outputs[0], "{} / {}", other.1, outputs[0].1);
     }
