@@ -3,8 +3,9 @@
 //! (<https://github.com/google/re2/wiki/Syntax>) that accepts the same tags, or says that there
 //! is none. It knows what it passes on: whatever is not listed here is refused.
 //!
-//! Two differences remain, both without effect on tags that git allows or people write: `$` does
-//! not match before a final line feed, and `\d`, `\w` and `\s` know ASCII only.
+//! Three differences remain, all without effect on tags that git allows or people write: `$` does
+//! not match before a final line feed, `\B` matches an empty text, and `\d`, `\w`, `\s` and `\b`
+//! know ASCII only. tests/python/test_patterns.py compares the two on patterns nobody wrote.
 
 use std::iter::Peekable;
 use std::str::Chars;
@@ -176,16 +177,19 @@ impl Translator<'_> {
         if !closed || !number(least) || !number(most) || inner.is_empty() {
             return Ok(None);
         }
-        for bound in [least, most].iter().filter(|bound| !bound.is_empty()) {
-            if !bound.parse::<u32>().is_ok_and(|n| n <= MOST_REPEATS) {
-                return Err(format!("repeats more than {MOST_REPEATS} times"));
-            }
-        }
+        // Written anew: RE2 takes neither `{,2}` nor `{02}` for a quantifier.
+        let read = |bound: &str| match bound.parse() {
+            Ok(bound @ 0..=MOST_REPEATS) => Ok(bound),
+            _ if bound.is_empty() => Ok(0),
+            _ => Err(format!("repeats more than {MOST_REPEATS} times")),
+        };
+        let (fewest, limit) = (read(least)?, read(most)?);
         self.chars = ahead;
-        let least = if least.is_empty() { "0" } else { least };
-        let comma = if inner.contains(',') { "," } else { "" };
-        let most = if comma.is_empty() { "" } else { most };
-        Ok(Some(format!("{{{least}{comma}{most}}}")))
+        Ok(Some(match inner.contains(',') {
+            false => format!("{{{fewest}}}"),
+            true if most.is_empty() => format!("{{{fewest},}}"),
+            true => format!("{{{fewest},{limit}}}"),
+        }))
     }
 
     /// After a quantifier: `?` makes it lazy, `+` possessive; others cannot follow.
@@ -208,22 +212,35 @@ impl Translator<'_> {
             self.out.push('^');
         }
         let mut empty = true;
-        loop {
-            match self.chars.next().ok_or("has a `[` without its `]`")? {
-                ']' if !empty => break,
-                '\\' => drop(self.escape(true)?),
-                '-' => {
-                    // Between two characters it is a range; at either end it is itself.
-                    let range = !empty && self.chars.peek().is_some_and(|c| *c != ']');
-                    self.out.push_str(if range { "-" } else { r"\-" });
+        while empty || self.chars.next_if_eq(&']').is_none() {
+            let one = self.member()?;
+            // Before another member it makes a range of the two; at the end it is itself.
+            let mut ahead = self.chars.clone();
+            if ahead.next() == Some('-') && ahead.next().is_some_and(|c| c != ']') {
+                self.chars.next();
+                self.out.push('-');
+                if !(one & self.member()?) {
+                    return Err("has a range that does not go from one letter to another".into());
                 }
-                c if "[]^&~".contains(c) => self.out.extend(['\\', c]),
-                c => self.out.push(c),
             }
             empty = false;
         }
         self.out.push(']');
         Ok(())
+    }
+
+    /// A member of a class. Gives whether it is a single character.
+    fn member(&mut self) -> Result<bool, String> {
+        match self.chars.next().ok_or("has a `[` without its `]`")? {
+            '\\' => {
+                let set = self.chars.peek().is_some_and(|c| "dDwWsS".contains(*c));
+                self.escape(true)?;
+                return Ok(!set);
+            }
+            c if "[]^&~-".contains(c) => self.out.extend(['\\', c]),
+            c => self.out.push(c),
+        }
+        Ok(true)
     }
 }
 
@@ -255,6 +272,8 @@ mod tests {
             ("a{x}", r"a\{x\}"),
             ("[[a&&b]", r"[\[a\&\&b]"),
             ("[]a-]", r"[\]a\-]"),
+            ("[+--a-c-]", r"[+-\-a-c\-]"),
+            ("a{01}b{00,02}", "a{1}b{0,2}"),
         ] {
             assert_eq!(to_re2(python).as_deref(), Ok(re2), "{python}");
         }
@@ -280,6 +299,9 @@ mod tests {
             r"\pL",
             "(?x)a b",
             "a{1001}",
+            "[a--b]",
+            r"[a-\d]",
+            r"[\d-a]",
             "((((a{100}){100}){100}){100})",
         ] {
             assert!(to_re2(pattern).is_err(), "{pattern}");
