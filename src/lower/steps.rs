@@ -24,7 +24,7 @@ pub(super) fn builders(master: &Master) -> Vec<Object> {
                 .kwarg_opt("tags", tags)
                 .kwarg("workernames", workers)
                 .kwarg_opt("locks", locks(&builder.locks))
-                .kwarg_opt("env", env(&builder.env))
+                .kwarg_opt("env", env(builder.env.iter().collect()))
                 .kwarg("factory", factory(master, name, builder));
             object(name.as_str(), call)
         })
@@ -34,8 +34,7 @@ pub(super) fn builders(master: &Master) -> Vec<Object> {
 fn factory(master: &Master, name: &Name, builder: &Builder) -> Call {
     let mut steps = Vec::new();
     steps.extend(check_properties(&builder.properties).map(Expr::from));
-    let secret_env = holds_secret(&builder.env);
-    steps.extend(builder.steps.iter().map(|s| Expr::from(step(s, secret_env))));
+    steps.extend(builder.steps.iter().map(|s| Expr::from(step(s, &builder.env))));
     steps.extend(trigger(master, name, builder).map(Expr::from));
     Call::new("util.BuildFactory").arg(Expr::List(steps))
 }
@@ -84,18 +83,18 @@ fn trigger(master: &Master, name: &Name, builder: &Builder) -> Option<Call> {
     )
 }
 
-fn step(step: &Step, secret_env: bool) -> Call {
+fn step(step: &Step, common_env: &BTreeMap<EnvName, TextOrSecret>) -> Call {
     let name = step.name.as_str();
     let timeout = step.timeout.as_secs();
     let workdir = step.workdir.as_deref();
-    let hide_env = (secret_env || holds_secret(&step.env)).then_some(false);
+    let hide_env = (holds_secret(common_env) || holds_secret(&step.env)).then_some(false);
     let words = |words: &[_]| Expr::List(words.iter().map(interpolate).collect());
     let call = match &step.action {
         Action::Run(command) => Call::new("steps.ShellCommand")
             .kwarg("name", name)
             .kwarg("command", words(command))
             .kwarg_opt("workdir", workdir)
-            .kwarg_opt("env", env(&step.env))
+            .kwarg_opt("env", env(step.env.iter().collect()))
             .kwarg_opt("logEnviron", hide_env)
             // Silence is no fault; only the whole time counts.
             .kwarg("timeout", Expr::None)
@@ -104,7 +103,8 @@ fn step(step: &Step, secret_env: bool) -> Call {
             .kwarg("name", name)
             .kwarg("command", words(command))
             .kwarg_opt("workdir", workdir)
-            .kwarg_opt("env", env(&step.env))
+            // Buildbot gives the builder's variables to the steps on a worker alone.
+            .kwarg_opt("env", env(common_env.iter().chain(&step.env).collect()))
             .kwarg_opt("logEnviron", hide_env)
             .kwarg("runtime_timeout", timeout),
         Action::Checkout(checkout) => Call::new("steps.Git")
@@ -143,9 +143,10 @@ fn step(step: &Step, secret_env: bool) -> Call {
     }
 }
 
-fn env(env: &BTreeMap<EnvName, TextOrSecret>) -> Option<Expr> {
-    let pairs = env.iter().map(|(name, value)| (name.as_str(), text_or_secret(value)));
-    (!env.is_empty()).then(|| Expr::dict(pairs))
+fn env(env: BTreeMap<&EnvName, &TextOrSecret>) -> Option<Expr> {
+    let empty = env.is_empty();
+    let pairs = env.into_iter().map(|(name, value)| (name.as_str(), text_or_secret(value)));
+    (!empty).then(|| Expr::dict(pairs))
 }
 
 fn holds_secret(env: &BTreeMap<EnvName, TextOrSecret>) -> bool {

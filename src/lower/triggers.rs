@@ -7,7 +7,7 @@ use super::{APP_SOURCE, FDROIDDATA, names, object, scalar, secret};
 use crate::buildbot::Object;
 use crate::buildbot::python::{Call, Expr};
 use crate::config::{Name, Property, PropertyType, Trigger};
-use crate::pipeline::{Master, Pipeline, Scheduler};
+use crate::pipeline::{Builder, Master, Pipeline, Scheduler};
 
 /// One object for each scheduler.
 pub(super) fn schedulers(master: &Master) -> Vec<Object> {
@@ -63,25 +63,28 @@ fn no_codebase() -> Expr {
     Expr::list([codebase])
 }
 
-/// A field for each property of the builders, but those the scheduler gives itself.
+/// A field for each property of the builders, but those the scheduler gives itself. One that some
+/// of the builders can do without may stay empty; the others' first step then says what they lack.
 fn parameters(master: &Master, scheduler: &Scheduler) -> Expr {
-    let builders = scheduler.builders.iter().filter_map(|name| master.builders.get(name));
+    let builders: Vec<_> =
+        scheduler.builders.iter().filter_map(|name| master.builders.get(name)).collect();
     let declared: BTreeMap<&Name, &Property> =
-        builders.flat_map(|builder| &builder.properties).collect();
+        builders.iter().flat_map(|builder| &builder.properties).collect();
     Expr::list(declared.into_iter().map(|(name, property)| {
+        let needs = |builder: &&Builder| builder.properties.get(name).is_some_and(|p| !p.optional);
+        let required = builders.iter().all(needs);
         if let Some(value) = scheduler.properties.get(name) {
             return Call::new("util.FixedParameter")
                 .kwarg("name", name.as_str())
                 .kwarg("default", scalar(value));
         }
         let number = matches!(property.r#type, PropertyType::Integer | PropertyType::Seconds);
-        // An optional number may stay empty, which `IntParameter` would refuse.
-        let class =
-            if number && !property.optional { "util.IntParameter" } else { "util.StringParameter" };
+        // A number that may stay empty is none that `IntParameter` would take.
+        let class = if number && required { "util.IntParameter" } else { "util.StringParameter" };
         Call::new(class)
             .kwarg("name", name.as_str())
             .kwarg("label", format!("{}:", name.as_str()))
-            .kwarg("required", !property.optional)
+            .kwarg("required", required)
     }))
 }
 
