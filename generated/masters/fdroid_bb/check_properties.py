@@ -75,8 +75,9 @@ class CheckProperties(BuildStep):
     """The first step of a builder: `CheckProperties({"versionCode": "integer"})`.
 
     A property that is missing, unless it is in `optional`, or is not of its type fails the
-    build. Numbers that came as text are made numbers. A missing `packageName` is taken from the
-    source stamp's project: Buildbot's own pollers cannot attach properties.
+    build. One that may be missing may also be empty, as a form sends it. Numbers that came as
+    text are made numbers. A missing `packageName` is taken from the source stamp's project:
+    Buildbot's own pollers cannot attach properties.
     """
 
     name = "check properties"
@@ -107,6 +108,8 @@ class CheckProperties(BuildStep):
             if value is None:
                 if name not in self.optional:
                     problems.append(f"property `{name}` is missing: it must be {wanted.meaning}")
+                continue
+            if value == "" and name in self.optional:
                 continue
             checked = wanted.check(value)
             if checked is None:
