@@ -113,8 +113,10 @@ def main() -> None:
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "target/demo")
     if folder == Path("target/demo"):
         shutil.rmtree(folder, ignore_errors=True)
-    # A service manager or a test stops the demo with SIGTERM: as if it were Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A service manager stops the demo with SIGTERM: as if it were Ctrl-C, which a shell's
+    # background jobs ignore unless told otherwise.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     processes: list[subprocess.Popen[bytes]] = []
     try:
         for source in compile_example(folder / "config"):
