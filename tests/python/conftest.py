@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,10 +13,23 @@ from pathlib import Path
 
 import pytest
 
-from masters import TEMPLATES
+from masters import ROOT, TEMPLATES
 from repositories import Server
 
 sys.path.insert(0, str(TEMPLATES))
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout of the real fdroiddata, for all tests: to read only."""
+    folder = Path(os.environ.get("FDROID_BB_CORPUS", ROOT.parent / "shared/corpus"))
+    bundle = folder / "fdroiddata.bundle"
+    if not bundle.exists():
+        pytest.skip(f"no corpus at {bundle}: set FDROID_BB_CORPUS")
+    checkout = tmp_path_factory.mktemp("corpus") / "fdroiddata"
+    clone = ["git", "clone", "-q", "-b", "dev", str(bundle), str(checkout)]
+    subprocess.run(clone, check=True, timeout=120)
+    return checkout
 
 
 @pytest.fixture(scope="module")

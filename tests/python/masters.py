@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -11,15 +12,18 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+from ask import Answer, ask
+
 T = TypeVar("T")
 
-TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
+ROOT = Path(__file__).resolve().parents[2]
+TEMPLATES = ROOT / "templates"
+_HERE = Path(__file__).resolve().parent
 
 # A proxy that refuses everything: what a test does not serve itself, it cannot reach.
 _NOWHERE = "http://127.0.0.1:9"
@@ -75,7 +79,8 @@ class Master:
     """A master in `basedir` whose configuration is `config` (after PREAMBLE), or is `configfile`.
 
     WWW_PORT and PB_PORT in the text become free ports. With `isolated` it runs in a network of
-    its own, where there is only loopback, and is asked from within: that needs root.
+    its own, where there is only loopback, and is asked from within: that needs root, or a kernel
+    that lets others have such networks. `addresses` are more ones that loopback has there.
     """
 
     def __init__(
@@ -87,12 +92,14 @@ class Master:
         www_port: int | None = None,
         env: Mapping[str, str] | None = None,
         isolated: bool = False,
+        addresses: Sequence[str] = (),
         start_seconds: float = 60,
     ) -> None:
         self.basedir = basedir
         self.www_port = www_port or free_port()
         self.pb_port = free_port()
         self.isolated = isolated
+        self.addresses = addresses
         self.start_seconds = start_seconds
         self.env = {**os.environ, **NO_INTERNET, **(env or {})}
         self.process: subprocess.Popen[bytes] | None = None
@@ -119,9 +126,10 @@ class Master:
         """Start, and wait until the web page answers."""
         command = [self._buildbot, "start", "--nodaemon", str(self.basedir)]
         if self.isolated:
-            if os.geteuid() != 0 or shutil.which("unshare") is None:
-                raise AssertionError("isolated=True needs root and unshare")
-            command = ["unshare", "-n", "sh", "-c", 'ip link set lo up && exec "$@"', "-", *command]
+            if shutil.which("unshare") is None:
+                raise AssertionError("isolated=True needs unshare")
+            isolate = [sys.executable, str(_HERE / "isolate.py"), *self.addresses, "--"]
+            command = ["unshare", "-n" if os.geteuid() == 0 else "-rn", *isolate, *command]
         self.process = subprocess.Popen(
             command, env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
         )
@@ -147,26 +155,88 @@ class Master:
 
     def rest(self, path: str) -> dict[str, Any]:
         """What /api/v2/`path` answers."""
-        url = f"http://127.0.0.1:{self.www_port}/api/v2/{path}"
-        if self.isolated:
-            assert self.process is not None
-            inside = ["nsenter", "-n", "-t", str(self.process.pid), sys.executable, "-c"]
-            code = (
-                f"import urllib.request as u; print(u.urlopen({url!r}, timeout=20).read().decode())"
-            )
-            done = subprocess.run(
-                [*inside, code], capture_output=True, timeout=30, env={"PATH": os.environ["PATH"]}
-            )
-            if done.returncode:
-                raise OSError(done.stderr.decode()[-500:])
-            text = done.stdout.decode()
-        else:
-            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-            with opener.open(url, timeout=20) as response:
-                text = response.read().decode()
-        answer = json.loads(text)
-        assert isinstance(answer, dict)
-        return answer
+        answer = self.ask("GET", f"/api/v2/{path}")
+        if answer.status != 200:
+            raise OSError(f"{path}: {answer.status} {answer.text[:500]}")
+        found = json.loads(answer.text)
+        assert isinstance(found, dict)
+        return found
+
+    def inside(self, command: Sequence[str]) -> list[str]:
+        """The command, run in the master's network."""
+        if not self.isolated:
+            return list(command)
+        assert self.process is not None
+        flags = ["-n"] if os.geteuid() == 0 else ["-U", "--preserve-credentials", "-n"]
+        return ["nsenter", *flags, "-t", str(self.process.pid), *command]
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """What its web server answers. OSError if it does not."""
+        args = (self.www_port, method, path, body, dict(headers or {}))
+        if not self.isolated:
+            return ask(*args)
+        done = subprocess.run(
+            self.inside([sys.executable, "-I", "-S", str(_HERE / "ask.py")]),
+            input=json.dumps(args).encode(),
+            capture_output=True,
+            timeout=60,
+        )
+        if done.returncode:
+            raise OSError(done.stderr.decode()[-500:])
+        status, found, text = json.loads(done.stdout)
+        return Answer(status, [(key, value) for key, value in found], text)
+
+    def login(self, user: str, password: str) -> dict[str, str]:
+        """The headers of somebody logged in. PermissionError if the master says no."""
+        basic = base64.b64encode(f"{user}:{password}".encode()).decode()
+        answer = self.ask("GET", "/auth/login", headers={"Authorization": f"Basic {basic}"})
+        if answer.status not in (200, 302):
+            raise PermissionError(f"{answer.status} {answer.text[:500]}")
+        cookies = [v.split(";")[0] for k, v in answer.headers if k.lower() == "set-cookie"]
+        return {"Cookie": "; ".join(cookies)}
+
+    def force(
+        self, scheduler: str, builder: str, who: Mapping[str, str] | None = None, **values: Any
+    ) -> Answer:
+        """Press a button; `who` are the headers of `login`."""
+        params = {"builderid": self.builderid(builder), **values}
+        body = {"jsonrpc": "2.0", "id": 1, "method": "force", "params": params}
+        path = f"/api/v2/forceschedulers/{scheduler}"
+        headers = {"Content-Type": "application/json", **(who or {})}
+        return self.ask("POST", path, json.dumps(body), headers)
+
+    def builderid(self, builder: str) -> int:
+        """The number of a builder."""
+        found = self.rest(f"builders?name={builder}")["builders"]
+        assert len(found) == 1, f"{builder}: {found}"
+        return int(found[0]["builderid"])
+
+    def builds(self, builder: str, count: int, seconds: float = 30) -> list[dict[str, Any]]:
+        """The builds of a builder, with their properties, once `count` are complete."""
+        path = f"builders/{self.builderid(builder)}/builds?property=*&order=number"
+
+        def complete() -> list[dict[str, Any]]:
+            found: list[dict[str, Any]] = self.rest(path)["builds"]
+            done = len(found) >= count and all(build["complete"] for build in found)
+            return found if done else []
+
+        return wait_for(f"{count} builds of {builder}", complete, seconds)
+
+    def steps(self, build: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """The steps of a build by name, each with the text of its logs as `text`."""
+        steps: dict[str, dict[str, Any]] = {}
+        for step in self.rest(f"builds/{build['buildid']}/steps")["steps"]:
+            logs = self.rest(f"steps/{step['stepid']}/logs")["logs"]
+            paths = [f"/api/v2/logs/{log['logid']}/raw_inline" for log in logs]
+            text = "".join(self.ask("GET", path).text for path in paths)
+            steps[step["name"]] = {**step, "text": text}
+        return steps
 
     def reconfig(self, config: str | None = None, seconds: float = 60) -> str:
         """Load the configuration anew; what the log said about it. Fails if it was refused."""
