@@ -5,7 +5,7 @@
 //!
 //! Three differences remain, all without effect on tags that git allows or people write: `$` does
 //! not match before a final line feed, `\B` matches an empty text, and `\d`, `\w`, `\s` and `\b`
-//! know ASCII only. tests/python/test_patterns.py compares the two on patterns nobody wrote.
+//! know ASCII only. `tests/python/test_patterns.py` compares the two on patterns nobody wrote.
 
 use std::iter::Peekable;
 use std::str::Chars;
