@@ -53,6 +53,8 @@ fn www(web: &Web) -> Expr {
     });
     let mut out: Vec<(&str, Expr)> =
         vec![("port", endpoint(&web.listen).into()), ("plugins", Expr::dict(plugins))];
+    // Left out, Buildbot asks a service on the internet for a picture of each author.
+    out.push(("avatar_methods", Expr::List(Vec::new())));
     if let Some(ping) = web.proxy.as_ref().and_then(|proxy| proxy.ping_interval.as_ref()) {
         out.push(("ws_ping_interval", ping.as_secs().into()));
     }

@@ -87,7 +87,6 @@ fn step(step: &Step, common_env: &BTreeMap<EnvName, TextOrSecret>) -> Call {
     let name = step.name.as_str();
     let timeout = step.timeout.as_secs();
     let workdir = step.workdir.as_deref();
-    let hide_env = (holds_secret(common_env) || holds_secret(&step.env)).then_some(false);
     let words = |words: &[_]| Expr::List(words.iter().map(interpolate).collect());
     let call = match &step.action {
         Action::Run(command) => Call::new("steps.ShellCommand")
@@ -95,7 +94,8 @@ fn step(step: &Step, common_env: &BTreeMap<EnvName, TextOrSecret>) -> Call {
             .kwarg("command", words(command))
             .kwarg_opt("workdir", workdir)
             .kwarg_opt("env", env(step.env.iter().collect()))
-            .kwarg_opt("logEnviron", hide_env)
+            // Logs are public, and the environment holds more than what is set here.
+            .kwarg("logEnviron", false)
             // Silence is no fault; only the whole time counts.
             .kwarg("timeout", Expr::None)
             .kwarg("maxTime", timeout),
@@ -105,7 +105,7 @@ fn step(step: &Step, common_env: &BTreeMap<EnvName, TextOrSecret>) -> Call {
             .kwarg_opt("workdir", workdir)
             // Buildbot gives the builder's variables to the steps on a worker alone.
             .kwarg_opt("env", env(common_env.iter().chain(&step.env).collect()))
-            .kwarg_opt("logEnviron", hide_env)
+            .kwarg("logEnviron", false)
             .kwarg("runtime_timeout", timeout),
         Action::Checkout(checkout) => Call::new("steps.Git")
             .kwarg("name", name)
@@ -147,8 +147,4 @@ fn env(env: BTreeMap<&EnvName, &TextOrSecret>) -> Option<Expr> {
     let empty = env.is_empty();
     let pairs = env.into_iter().map(|(name, value)| (name.as_str(), text_or_secret(value)));
     (!empty).then(|| Expr::dict(pairs))
-}
-
-fn holds_secret(env: &BTreeMap<EnvName, TextOrSecret>) -> bool {
-    env.values().any(|value| matches!(value, TextOrSecret::Secret(_)))
 }
