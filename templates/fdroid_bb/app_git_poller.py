@@ -123,7 +123,7 @@ class AppGitPoller(GitPoller):
         return defer.succeed(None)
 
     @property
-    def objectid(self) -> int | None:  # type: ignore[override]
+    def objectid(self) -> int | None:  # type: ignore[override]  # an attribute there
         """Absent: Buildbot would make a row for it, one poller after the other, and not read it."""
         raise AttributeError("objectid")
 
