@@ -8,25 +8,20 @@ polls start together, a full interval after the master did. For 4,000 apps none 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import re2
 from buildbot.changes.gitpoller import GitPoller
 from buildbot.config.errors import error as config_error
-from twisted.internet import defer
-from twisted.internet.base import DelayedCall
+from twisted.internet import defer, threads
 from twisted.python import log
 from twisted.python.failure import Failure
 
-from . import claims, placement, refs
-from .ls_remote import Remote, Watch, ls_remote
+from . import claims, refs, sources
+from .ls_remote import Remote, Watch
 from .process import printable
-
-# Polls at once, in this process: more would only queue on the network.
-SLOTS = 8
-_slots = defer.DeferredSemaphore(SLOTS)
+from .repository import Repository
 
 # Tags named in a Change's comments.
 _NAMED = 20
@@ -54,9 +49,7 @@ class AppGitPoller(GitPoller):
         allow_protocol: str = "https",
         timeout: int = 60,
     ) -> None:
-        self._call: DelayedCall | None = None
-        self._turn_at = 0
-        self._polling: defer.Deferred[None] | None = None
+        self._repository: Repository | None = None
         self._recording = defer.DeferredLock()
         super().__init__(
             repourl,
@@ -113,13 +106,19 @@ class AppGitPoller(GitPoller):
     def reconfigService(  # type: ignore[override]  # each service has arguments of its own
         self, repourl: str, **kwargs: Any
     ) -> defer.Deferred[None]:
-        """Take new arguments while running. A poll under way starts again with them."""
+        """Take new arguments while running. A poll under way is not waited for, nor lost."""
+        old = self._repository
         self._adopt(repourl, **kwargs)
-        if self.active:
-            interrupted = self._interrupt()
-            self._schedule()
-            if interrupted:
-                self.force()
+        if old is None:
+            return defer.succeed(None)
+        if (old.remote, old.watch) == (self._remote(), self._watch()):
+            old.schedule()
+            return defer.succeed(None)
+        polling = old.polling is not None
+        self._leave()
+        self._join()
+        if polling:
+            self.force()
         return defer.succeed(None)
 
     @property
@@ -150,102 +149,89 @@ class AppGitPoller(GitPoller):
         """For the list of change sources."""
         return f"AppGitPoller {self.app_id} watching {self.repourl}"
 
+    @property
+    def interval(self) -> int:
+        """Seconds from one poll to the next."""
+        return self.pollInterval or 1
+
+    def _remote(self) -> Remote:
+        return Remote(self.repourl, self.allow_protocol, self.timeout)
+
+    def _watch(self) -> Watch:
+        return Watch(tags=self.tags is not None, branch=self.branch)
+
+    def _join(self) -> None:
+        self._repository = sources.of(self.master).join(self, self._remote(), self._watch())
+
+    def _leave(self) -> defer.Deferred[None]:
+        repository, self._repository = self._repository, None
+        if repository is None:
+            return defer.succeed(None)
+        return sources.of(self.master).leave(self, repository)
+
     def activate(self) -> defer.Deferred[None]:
         """Wait for the app's next turn; nothing is read or polled when a master starts."""
-        self._schedule()
+        self._join()
         return defer.succeed(None)
+
+    async def _deactivate(self) -> None:
+        await self._leave()
+        await self._recording.run(lambda: None)
 
     def deactivate(self) -> defer.Deferred[None]:
         """Stop. Only a write to the database under way is waited for."""
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
-        self._interrupt()
-        return self._recording.run(lambda: None)
-
-    def _schedule(self) -> None:
-        if self._call is not None:
-            self._call.cancel()
-        now = time.time()
-        self._turn_at = placement.next_turn(self.app_id, self.pollInterval or 1, now)
-        self._call = self.master.reactor.callLater(self._turn_at - now, self._turn)
-
-    def _turn(self) -> None:
-        self._call = None
-        # A timer that is early, or a clock that was set back, must not make two polls of a turn.
-        due = time.time() >= self._turn_at
-        self._schedule()
-        if due:
-            self.force()
+        return defer.ensureDeferred(self._deactivate())
 
     def force(self) -> None:
         """Poll now, unless a poll is under way."""
-        if self._polling is None:
-            self._polling = self.poll()
-            self._polling.addErrback(self._failed)
-            self._polling.addBoth(self._done)
-
-    def _interrupt(self) -> bool:
-        """Give up a poll that still waits for its answer, if there is one."""
-        if self._polling is None or self._recording.locked:
-            return False
-        self._polling.cancel()
-        return True
-
-    def _failed(self, failure: Failure) -> None:
-        if failure.check(defer.CancelledError) is None:
-            what = str(failure.value) or type(failure.value).__name__
-            log.msg(f"AppGitPoller {self.app_id}: failed: {printable(what)}")
-
-    def _done(self, _: object) -> None:
-        self._polling = None
+        if self._repository is not None:
+            self._repository.ask()
 
     def poll(self) -> defer.Deferred[None]:  # type: ignore[override]  # Deferred, not generator
-        """Ask once and make of the answer a Change or none. Fails with CommandFailed."""
-        return defer.ensureDeferred(self._poll())
+        """Poll now, as `force` does: whoever asks does not wait for a stranger's server."""
+        self.force()
+        return defer.succeed(None)
 
-    async def _poll(self) -> None:
-        watch = Watch(tags=self.tags is not None, branch=self.branch)
-        remote = Remote(self.repourl, self.allow_protocol, self.timeout)
-        async with _slots:
-            answer = await ls_remote(self.master.reactor, remote, watch)
-        async with self._recording:
-            await self._record(watch, answer)
+    def _failed(self, failure: Failure) -> None:
+        what = str(failure.value) or type(failure.value).__name__
+        log.msg(f"AppGitPoller {self.app_id}: failed: {printable(what)}")
 
-    async def _record(self, watch: Watch, answer: refs.Answer) -> None:
+    def heard(self, answer: refs.Answer) -> defer.Deferred[None]:
+        """Make of the answer a Change or none. Never fails: others wait for it too."""
+        heard = self._recording.run(lambda: defer.ensureDeferred(self._record(answer)))
+        return heard.addErrback(self._failed)
+
+    async def _record(self, answer: refs.Answer) -> None:
         """Compare with what the last poll saw, tell the news, and remember."""
-        state = await self.getState("refs", None)
-        seen = {"watch": watch.wanted, "refs": refs.pack(answer.refs)}
-        if state == seen or (state is not None and not answer.refs):
-            # A repository that is empty for a moment, while it is moved, say, is not forgotten.
+        if self._repository is None:
             return
+        wanted = self._repository.watch.wanted
+        state = await self.getState("refs", None)
         # Another watch, say tags now and a branch before, is a first poll again. The pattern is
         # no part of it: all tags are remembered, so that a wider pattern has no old news.
-        if state is not None and state["watch"] == watch.wanted:
-            known = refs.unpack(state["refs"])
-            news = [n for n, c in answer.refs.items() if refs.fingerprint(n, c) not in known]
-            matching = self._matching(news)
+        known = state["refs"] if state is not None and state["watch"] == wanted else None
+        # Not in the reactor's thread: a server may claim a hundred thousand tags.
+        seen, news = await threads.deferToThread(refs.compare, answer, known)
+        if known is not None and (seen == known or not answer.refs):
+            # A repository that is empty for a moment, while it is moved, say, is not forgotten.
+            return
+        if news:
+            matching = await self._matching(news)
             if matching:
                 await self._add_change(matching, answer)
-        await self.setState("refs", seen)
+        await self.setState("refs", {"watch": wanted, "refs": seen})
 
-    def _matching(self, names: list[str]) -> list[str]:
-        """The names that the pattern of the app's UpdateCheckMode wants."""
-        if not self.tags or not names:
-            return names
-        options = re2.Options()
-        options.log_errors = False
+    async def _matching(self, names: list[str]) -> list[str]:
         try:
-            pattern = re2.compile(self.tags, options)
+            return await threads.deferToThread(refs.matching, self.tags, names)
         except re2.error as e:
             # The compiler gives such patterns as `tags=""`; missing a release would be worse.
             why = printable(str(e))
             log.msg(f"AppGitPoller {self.app_id}: every tag counts, its pattern is refused: {why}")
-            return names
-        return [name for name in names if pattern.match(refs.short(name))]
+            return await threads.deferToThread(refs.matching, None, names)
 
     async def _add_change(self, names: list[str], answer: refs.Answer) -> None:
-        first, *others = refs.newest(names)
+        first, *others = names
         label = answer.default_branch or "HEAD" if first == "HEAD" else refs.short(first)
         comments = f"{label} is new in {self.repourl}"
         if others:

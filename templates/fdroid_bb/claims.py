@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
+from buildbot.data.changesources import ChangeSource
 from buildbot.util.sautils import hash_columns
 from twisted.internet import defer
 
@@ -79,6 +80,25 @@ class Claims:
                 answer.errback(failure)
 
         done.addCallbacks(tell, fail)
+
+
+def _release_all_of_master(resource: ChangeSource, masterid: int) -> defer.Deferred[Any]:
+    def thd(conn: sa.Connection) -> None:
+        table = resource.master.db.model.changesource_masters
+        conn.execute(table.delete().where(table.c.masterid == masterid))
+        conn.commit()
+
+    pool: Any = resource.master.db.pool
+    done: defer.Deferred[Any] = pool.do(thd)
+    return done
+
+
+# What a master had when it stopped or died is given up by itself at its next start, or by
+# another. Buildbot does so claim by claim, half a minute for 4,000, and offers no way to have it
+# done otherwise: this replaces the method.
+ChangeSource._masterDeactivated = (  # type: ignore[method-assign]
+    _release_all_of_master  # type: ignore[assignment]
+)
 
 
 _of_master: WeakKeyDictionary[Any, Claims] = WeakKeyDictionary()

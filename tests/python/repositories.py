@@ -56,10 +56,11 @@ class Repository:
 class Server:
     """Serves the repositories below `root`.
 
-    `/moved/X` redirects to `/X`, `/moved-away/X` to another host.
+    On a port of loopback, any free one if not given. `/moved/X` redirects to `/X`,
+    `/moved-away/X` to another host.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, port: int = 0) -> None:
         self.root = root
         # Held while a request is answered. A test that holds it makes several changes at once.
         self.quiet = threading.Lock()
@@ -112,7 +113,7 @@ class Server:
             def log_message(self, *args: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         port = self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 

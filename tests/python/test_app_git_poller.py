@@ -17,6 +17,14 @@ from repositories import Repository, Server
 
 NAMES = ("every", "pattern", "lookahead", "default", "branch", "moved")
 
+# What takes minutes takes seconds here.
+HURRY = """
+from fdroid_bb import hosts, sources
+hosts.FIRST_PAUSE = 1
+hosts.LONGEST_PAUSE = 2
+sources._HEARTBEAT = 1
+"""
+
 
 class World:
     """One master that polls a few repositories each second or so."""
@@ -56,7 +64,7 @@ class World:
             f"    AppGitPoller('app.{name}', pollInterval=1, allow_protocol='http', **{more!r}),"
             for name, more in self.pollers.items()
         ]
-        return 'c["change_source"] = [\n' + "\n".join(lines) + "\n]\n"
+        return HURRY + 'c["change_source"] = [\n' + "\n".join(lines) + "\n]\n"
 
     def polls(self, name: str) -> int:
         """How many times git was started for an app."""
@@ -188,7 +196,7 @@ def test_a_redirect_is_followed_within_its_host_only(world: World) -> None:
     repo(world, "moved").tag("v7")
     world.poll("moved", "moved_away")
     assert one_change(world, "moved")["branch"] == "v7"
-    assert "app.moved_away: failed: redirected to another host" in world.master.log()
+    assert "(app.moved_away) failed: redirected to another host" in world.master.log()
 
 
 def test_what_fails_is_one_line_and_stops_nobody(world: World) -> None:
@@ -197,9 +205,9 @@ def test_what_fails_is_one_line_and_stops_nobody(world: World) -> None:
     world.poll("every")
     assert one_change(world, "every")["branch"] == "v8"
     log = world.master.log()
-    assert "app.dead: failed: fatal: unable to access" in log
-    assert "app.absent: failed: fatal: repository" in log
-    assert "app.silent: failed: no end after 2 seconds" in log
+    assert "(app.dead) failed: fatal: unable to access" in log
+    assert "(app.absent) failed: fatal: repository" in log
+    assert "(app.silent) failed: no end after 2 seconds" in log
     assert "Traceback" not in log
     assert "Unhandled" not in log
 

@@ -11,10 +11,15 @@ import os
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from twisted.internet import threads
+
 from . import process, refs
 
 # Bytes of refs a server may send: some 60,000 tags.
 OUTPUT_LIMIT = 8 * 1024 * 1024
+
+# Bytes of memory for git, which takes the whole of an answer before it reads any of it.
+MEMORY_LIMIT = 512 * 1024 * 1024
 
 # What git needs of the master's environment: itself, certificates, a proxy.
 _PASSED_ON = (
@@ -92,6 +97,7 @@ async def ls_remote(reactor: process.Reactor, remote: Remote, watch: Watch) -> r
         env={**env, **_ENVIRONMENT, "GIT_ALLOW_PROTOCOL": remote.allow_protocol},
         seconds=remote.timeout,
         stdout=OUTPUT_LIMIT,
+        memory=MEMORY_LIMIT,
     )
     status = await command.ended
     said = command.tail()
@@ -101,7 +107,12 @@ async def ls_remote(reactor: process.Reactor, remote: Remote, watch: Watch) -> r
     if status:
         why = next((line for line in said if line.startswith("fatal: ")), None)
         raise process.CommandFailed(why or f"git ended with status {status}")
-    answer = refs.parse(bytes(command.stdout))
+    # Not in the reactor's thread: the whole of the limit takes a second to read.
+    return await threads.deferToThread(_read, bytes(command.stdout), watch)
+
+
+def _read(output: bytes, watch: Watch) -> refs.Answer:
+    answer = refs.parse(output)
     answer.refs = {name: commit for name, commit in answer.refs.items() if watch.holds(name)}
     return answer
 

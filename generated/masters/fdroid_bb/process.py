@@ -152,17 +152,22 @@ def start(
     seconds: float | None,
     stdout: int = 0,
     stdin: str = "",
+    memory: int | None = None,
 ) -> Command:
     """Start `argv`, found on the PATH of `env`, to run `seconds` at most (None: for ever).
 
-    At most `stdout` bytes of standard output are taken. Raises CommandFailed when there is no
-    such command.
+    At most `stdout` bytes of standard output are taken; the command may use `memory` bytes, where
+    `prlimit` exists. Raises CommandFailed when there is no such command.
     """
-    program = shutil.which(argv[0], path=env.get("PATH"))
+    path = env.get("PATH")
+    program = shutil.which(argv[0], path=path)
     if program is None:
         raise CommandFailed(f"`{argv[0]}` is not installed")
-    group = shutil.which("setsid", path=env.get("PATH"))
-    full = [group, program, *argv[1:]] if group else [program, *argv[1:]]
+    full = [program, *argv[1:]]
+    if memory is not None and (limit := shutil.which("prlimit", path=path)):
+        full = [limit, f"--as={memory}", *full]
+    if group := shutil.which("setsid", path=path):
+        full = [group, *full]
     command = Command(reactor, seconds=seconds, stdout=stdout, stdin=stdin)
     reactor.spawnProcess(command, full[0], full, env, cwd)
     return command

@@ -10,8 +10,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+
+import re2
 
 _LINE = re.compile(r"([0-9a-f]{40}|[0-9a-f]{64})\t(\S+)")
 _TAG = "refs/tags/"
@@ -73,15 +75,42 @@ def fingerprint(name: str, commit: str) -> bytes:
     return hashlib.blake2b(data, digest_size=_FINGERPRINT).digest()
 
 
-def pack(refs: Mapping[str, str]) -> str:
+def pack(marks: Iterable[bytes]) -> str:
     """All that has to be remembered of refs, in eight characters for each."""
-    return base64.b64encode(b"".join(sorted(fingerprint(*ref) for ref in refs.items()))).decode()
+    return base64.b64encode(b"".join(sorted(marks))).decode()
 
 
 def unpack(packed: str) -> frozenset[bytes]:
     """The fingerprints in what `pack` made."""
     data = base64.b64decode(packed)
     return frozenset(data[at : at + _FINGERPRINT] for at in range(0, len(data), _FINGERPRINT))
+
+
+def compare(answer: Answer, known: str | None) -> tuple[str, list[str]]:
+    """What to remember of an answer, and the refs in it that `known`, made by the last one, lacks.
+
+    Nothing is new where nothing is known.
+    """
+    marks = {name: fingerprint(name, commit) for name, commit in answer.refs.items()}
+    seen = pack(marks.values())
+    if known is None or seen == known:
+        return seen, []
+    old = unpack(known)
+    return seen, [name for name, mark in marks.items() if mark not in old]
+
+
+def matching(pattern: str | None, names: Iterable[str]) -> list[str]:
+    """Those that the pattern of an app's UpdateCheckMode wants, the highest version first.
+
+    Raises re2.error for a pattern that no linear engine has.
+    """
+    names = newest(names)
+    if not pattern:
+        return names
+    options = re2.Options()
+    options.log_errors = False
+    compiled = re2.compile(pattern, options)
+    return [name for name in names if compiled.match(short(name))]
 
 
 def newest(names: Iterable[str]) -> list[str]:
