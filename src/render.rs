@@ -50,6 +50,7 @@ const RUNTIME_FILES: &[(&str, &str)] = runtime_files![
     "repository.py",
     "sources.py",
     "vagrant.py",
+    "vagrant_machine.py",
     "vagrantfile.py",
 ];
 

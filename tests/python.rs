@@ -1,6 +1,8 @@
 //! Python as data, proved against the real Python parser and the real `ruff format`.
 #![allow(clippy::expect_used, reason = "helpers of tests may panic like the tests")]
 
+mod skip;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
@@ -224,12 +226,7 @@ fn ruff() -> Option<PathBuf> {
     let path = std::env::var_os("FDROID_BB_RUFF").map_or_else(|| "ruff".into(), PathBuf::from);
     let runs = Command::new(&path).arg("--version").output().is_ok_and(|o| o.status.success());
     if !runs {
-        // Past the test harness, which swallows what a passing test prints.
-        let mut stderr = std::io::stderr();
-        let _ = std::io::Write::write_all(
-            &mut stderr,
-            b"SKIPPED: the layout against `ruff format`: no ruff on the path or in FDROID_BB_RUFF\n",
-        );
+        skip::skipped("the layout against `ruff format`: no ruff on the path or in FDROID_BB_RUFF");
     }
     runs.then_some(path)
 }

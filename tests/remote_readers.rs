@@ -1,9 +1,10 @@
 //! The policy for source URLs, held against other readers of them and against the corpus.
 #![allow(clippy::expect_used, reason = "helpers of tests may panic like the tests")]
 
+mod skip;
+
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write as _;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::Command;
@@ -163,9 +164,7 @@ fn every_https_remote_of_the_corpus_passes() {
         .map_or_else(|| "../shared/corpus".into(), PathBuf::from)
         .join("fdroiddata.bundle");
     if !bundle.exists() {
-        // Past the test harness, which swallows what a passing test prints.
-        let message = format!("SKIPPED: the corpus's remotes: no {}\n", bundle.display());
-        let _ = std::io::stderr().write_all(message.as_bytes());
+        skip::skipped(&format!("the corpus's remotes: no {}", bundle.display()));
         return;
     }
     let folder = tempfile::tempdir().expect("a temporary folder");

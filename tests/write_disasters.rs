@@ -1,9 +1,11 @@
 //! The output set while runs meet, disks fill up and processes die.
 #![allow(clippy::expect_used, reason = "helpers of tests may panic like the tests")]
 
+mod skip;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{ErrorKind, Write as _};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -55,11 +57,6 @@ fn expected(set: &OutputSet, name: &str) -> BTreeMap<String, Vec<u8>> {
 fn staged(out: &Path) -> usize {
     let entries = fs::read_dir(out).expect("a folder");
     entries.filter(|entry| entry.as_ref().expect("an entry").file_name() != "masters").count()
-}
-
-/// Says that a test could not be made, past the harness, which swallows what a passing test prints.
-fn skipped(what: &str) {
-    let _ = std::io::stderr().write_all(format!("SKIPPED: {what}\n").as_bytes());
 }
 
 #[test]
@@ -165,7 +162,7 @@ impl Drop for Tmpfs {
 fn a_full_disk_leaves_the_old_set() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let Some(disk) = Tmpfs::mount(&folder.path().join("disk"), "400k") else {
-        return skipped("the full disk: only root can mount one");
+        return skip::skipped("the full disk: only root can mount one");
     };
     let out = &disk.0;
     let old = named("A", 21, 10);
@@ -189,7 +186,7 @@ fn a_full_disk_leaves_the_old_set() {
 fn a_set_that_is_a_mount_point_is_refused() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let Some(disk) = Tmpfs::mount(&folder.path().join("masters"), "400k") else {
-        return skipped("the mount point: only root can make one");
+        return skip::skipped("the mount point: only root can make one");
     };
     let error = write(folder.path(), &named("A", 3, 1), &json!({})).expect_err("a mount point");
     assert!(matches!(error, WriteError::NoExchange { .. }), "{error}");

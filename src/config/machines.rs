@@ -1,10 +1,12 @@
 //! Workers in `fdroid-bb.toml`.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::types::Secret;
-use super::values::{Duration, Name, Size};
+use super::types::{Scalar, Secret};
+use super::values::{Duration, Name, Size, VagrantName};
 
 /// Machines of one kind, all alike. Just one of `vagrant`, `docker`, `libvirt`, `local` and
 /// `remote` says which kind.
@@ -43,12 +45,22 @@ pub struct VagrantWorker {
     pub box_version: Option<String>,
     /// Vagrant's provider.
     #[serde(default = "default_provider")]
-    pub provider: Name,
+    pub provider: VagrantName,
     /// Memory of the machine; as the box has it if not given.
     pub memory: Option<Size>,
     /// Processors of the machine; as the box has it if not given.
     #[schemars(range(min = 1, max = 256))]
     pub cpus: Option<u16>,
+    /// More settings of the provider, by the names that its documentation gives them.
+    #[serde(default)]
+    pub options: BTreeMap<VagrantName, Scalar>,
+    /// Whether a snapshot of its first boot makes the machine new for each build. If not, it is
+    /// destroyed and made again, which takes longer; if not given, what the provider can.
+    pub snapshot: Option<bool>,
+    /// A folder of the master's machine with the wheels of buildbot-worker, all it needs, and pip:
+    /// for a box without a worker.
+    #[schemars(length(min = 1))]
+    pub worker_wheels: Option<String>,
 }
 
 /// A Docker container.
@@ -132,8 +144,8 @@ fn default_one() -> u16 {
     1
 }
 
-fn default_provider() -> Name {
-    Name::fixed("libvirt")
+fn default_provider() -> VagrantName {
+    VagrantName::fixed("libvirt")
 }
 
 fn default_docker_host() -> String {

@@ -18,7 +18,7 @@ pub use machines::*;
 pub use masters::*;
 pub use types::*;
 pub use values::{
-    Branch, Duration, EnvName, Glob, Listen, Name, SecretName, Size, TimeOfDay, WebUrl,
+    Branch, Duration, EnvName, Glob, Listen, Name, SecretName, Size, TimeOfDay, VagrantName, WebUrl,
 };
 
 use crate::finding::{Code, Finding, Place};

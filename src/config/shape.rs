@@ -176,7 +176,11 @@ impl<'a, 't> Shape<'a, 't> {
                 self.value(schema, inner, &format!("`{name}`"));
             } else if let Some(schema) = named {
                 let is_env = what == "`env`";
-                let format = if is_env { "variable name" } else { "name" };
+                let format = match what {
+                    "`env`" => "variable name",
+                    "`options`" => "Vagrant name",
+                    _ => "name",
+                };
                 if let Err(expected) = values::check_format(format, name) {
                     let message = format!("`{}` cannot be a name", shown(name));
                     let place = self.document.place_of(key.span());

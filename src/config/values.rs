@@ -118,6 +118,12 @@ text! {
         .then(|| t.to_owned())
 }
 text! {
+    /// A name of Vagrant's, of a provider or of one of its settings.
+    VagrantName(String) = "Vagrant name", "^[a-z][a-z0-9_]{0,99}$", "cpu_mode",
+    |t| plain(t, |c| c.is_ascii_lowercase(), |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_', 100)
+        .then(|| t.to_owned())
+}
+text! {
     /// The name of a secret: a file in the master's `secrets` folder.
     SecretName(String) = "secret name", "^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$", "web-admin",
     |t| plain(t, |c| c.is_ascii_alphanumeric(), |c| c.is_ascii_alphanumeric() || "-_.".contains(c), 100)
@@ -165,18 +171,24 @@ impl Name {
     }
 }
 
-impl Name {
-    /// A name that stands in this program.
-    pub(super) fn fixed(name: &'static str) -> Self {
-        Self(name.to_owned())
-    }
-}
-
 impl EnvName {
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl VagrantName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// A name that stands in this program.
+    pub(super) fn fixed(name: &'static str) -> Self {
+        Self(name.to_owned())
     }
 }
 
@@ -283,6 +295,7 @@ pub(super) fn check_format(format: &str, text: &str) -> Result<(), &'static str>
         Size::FORMAT if zero => Err("a size above zero, as in `8GiB`"),
         Name::FORMAT => check::<Name>(text),
         EnvName::FORMAT => check::<EnvName>(text),
+        VagrantName::FORMAT => check::<VagrantName>(text),
         SecretName::FORMAT => check::<SecretName>(text),
         Duration::FORMAT => check::<Duration>(text),
         Size::FORMAT => check::<Size>(text),

@@ -1,6 +1,6 @@
 //! Workers.
 
-use super::{object, secret};
+use super::{object, scalar, secret};
 use crate::buildbot::Object;
 use crate::buildbot::python::{Call, Expr};
 use crate::config::{DockerWorker, LibvirtWorker, Pull, VagrantWorker};
@@ -20,7 +20,7 @@ pub(super) fn workers(master: &Master) -> Vec<Object> {
 fn call(name: &str, worker: &Worker, port: i64) -> Call {
     let timeout = worker.start_timeout.as_ref().map(crate::config::Duration::as_secs);
     let call = match &worker.kind {
-        WorkerKind::Vagrant(kind) => return vagrant(name, kind, port, timeout),
+        WorkerKind::Vagrant(kind) => vagrant(name, kind, port),
         WorkerKind::Docker(kind) => docker(name, kind),
         WorkerKind::Libvirt(kind) => libvirt(name, kind),
         WorkerKind::Local => Call::new("worker.LocalWorker").arg(name).kwarg("max_builds", 1),
@@ -31,7 +31,8 @@ fn call(name: &str, worker: &Worker, port: i64) -> Call {
     call.kwarg_opt("missing_timeout", timeout)
 }
 
-fn vagrant(name: &str, kind: &VagrantWorker, port: i64, timeout: Option<i64>) -> Call {
+fn vagrant(name: &str, kind: &VagrantWorker, port: i64) -> Call {
+    let options = kind.options.iter().map(|(name, value)| (name.as_str(), scalar(value)));
     Call::new("VagrantLatentWorker")
         .arg(name)
         .kwarg("box", kind.r#box.as_str())
@@ -39,8 +40,10 @@ fn vagrant(name: &str, kind: &VagrantWorker, port: i64, timeout: Option<i64>) ->
         .kwarg("provider", kind.provider.as_str())
         .kwarg_opt("memory", kind.memory.as_ref().map(crate::config::Size::as_mib))
         .kwarg_opt("cpus", kind.cpus.map(i64::from))
+        .kwarg_opt("provider_options", (!kind.options.is_empty()).then(|| Expr::dict(options)))
+        .kwarg_opt("snapshot", kind.snapshot.map(Expr::Bool))
         .kwarg("worker_port", port)
-        .kwarg_opt("start_timeout", timeout)
+        .kwarg_opt("worker_wheels", kind.worker_wheels.as_deref())
 }
 
 /// A container without rights that a build does not need.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::pipeline::Context;
-use crate::config::{Name, Path};
+use crate::config::{DockerWorker, Name, Path, VagrantWorker};
 use crate::finding::Code;
 use crate::pipeline::{Master, Worker, WorkerKind};
 use crate::text::list;
@@ -38,6 +38,8 @@ pub(super) fn resolve<'a>(
                 "give just one of `vagrant`, `docker`, `libvirt`, `local` and `remote`",
             );
         }
+        check_vagrant(context, &path.key("vagrant"), worker.vagrant.as_ref());
+        check_docker(context, &path.key("docker"), worker.docker.as_ref());
         let instances: Vec<String> = match worker.count {
             1 => vec![name.as_str().to_owned()],
             count => (1..=count).map(|n| format!("{}-{n}", name.as_str())).collect(),
@@ -63,4 +65,51 @@ pub(super) fn resolve<'a>(
         }
     }
     machines
+}
+
+/// Providers whose settings for memory and processors go by those names.
+const SIZED: &[&str] = &["libvirt", "parallels", "virtualbox"];
+
+fn check_vagrant(context: &mut Context<'_, '_>, path: &Path, worker: Option<&VagrantWorker>) {
+    let Some(worker) = worker else { return };
+    let provider = worker.provider.as_str();
+    let given = [("memory", worker.memory.is_some()), ("cpus", worker.cpus.is_some())];
+    for (key, _) in given.iter().filter(|(_, given)| *given && !SIZED.contains(&provider)) {
+        context.at_key(
+            Code::ConfigValue,
+            &path.key(*key),
+            format!("the provider `{provider}` has no setting of that name"),
+            "set it in `options`, by the name that the provider's documentation gives it",
+        );
+    }
+}
+
+/// A container that reaches the engine is as powerful as the engine, which is root.
+fn check_docker(context: &mut Context<'_, '_>, path: &Path, worker: Option<&DockerWorker>) {
+    for (index, volume) in worker.iter().flat_map(|worker| &worker.volumes).enumerate() {
+        let on_host = volume.split(':').next().unwrap_or_default();
+        if ["/", "/run", "/var", "/var/run", "/run/docker.sock", "/var/run/docker.sock"]
+            .contains(&normal(on_host).as_str())
+        {
+            context.at_value(
+                Code::ConfigValue,
+                &path.key("volumes").index(index),
+                format!("the volume `{on_host}` holds the socket of the Docker engine"),
+                "leave it out: a build that reaches the engine can do all that root can",
+            );
+        }
+    }
+}
+
+/// A path of the host without what does not change where it leads.
+fn normal(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
 }

@@ -7,49 +7,57 @@ has prepared, but knows no Vagrant, whose boxes F-Droid's build server is shippe
 
 from __future__ import annotations
 
-import hashlib
+import io
 import os
 import re
 import secrets
 import shlex
-from collections.abc import Mapping
+import tarfile
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 from buildbot.config.errors import error as config_error
 from buildbot.interfaces import LatentWorkerFailedToSubstantiate
-from buildbot.worker.latent import AbstractLatentWorker
-from twisted.internet import defer
+from buildbot.worker.latent import AbstractLatentWorker, States
+from twisted.internet import defer, threads
 from twisted.python import log
+from twisted.python.failure import Failure
 
 from . import process
 from .process import CommandFailed
-from .vagrantfile import Machine, Option
+from .vagrant_machine import SSH_OPTIONS, Say, VagrantMachine
+from .vagrantfile import Description
 
-# Seconds for each of Vagrant's smaller commands; starting Ruby alone takes it two.
-_COMMAND_TIMEOUT = 300
+# Machines of this master that start at once: each takes a disk's and a processor's whole time.
+STARTS_AT_ONCE = 2
+_starts = defer.DeferredSemaphore(STARTS_AT_ONCE)
 
-# Seconds that Buildbot may wait for the worker once its machine is up.
-_CONNECT_TIMEOUT = 120
+# Seconds for putting a worker into a box that has none.
+_PREPARE_TIMEOUT = 600
 
-_SSH_OPTIONS = (
-    "-T",
-    "-oBatchMode=yes",
-    "-oConnectTimeout=60",
-    "-oExitOnForwardFailure=yes",
-    "-oLogLevel=ERROR",
-    "-oServerAliveCountMax=4",
-    "-oServerAliveInterval=15",
-)
+# In the master's own directory.
+_FOLDER = "vagrant"
+
+# Where a worker is that the box did not bring, in the machine.
+_OWN_WORKER = "$HOME/.buildbot-worker"
+
+_HAS_WORKER = "command -v bbworker || command -v buildbot-worker"
+
+# Only the wheels that came along are looked at, so that nothing is fetched.
+_INSTALL_WORKER = f"""\
+set -e
+wheels=$(mktemp -d)
+tar -x -C "$wheels"
+PYTHONPATH=$(echo "$wheels"/pip-*.whl) python3 -m pip install --quiet --no-index \\
+    --find-links "$wheels" --target "{_OWN_WORKER}" buildbot-worker
+rm -rf "$wheels"
+"""
 
 # Run by the machine's shell, which has the variables by then. A box brings either `bbworker`,
 # which reads them, or the command of Buildbot's own package.
-_START_WORKER = r"""
+_START_WORKER = f"""
 if command -v bbworker >/dev/null; then exec bbworker; fi
-if ! command -v buildbot-worker >/dev/null; then
-    echo "the box has neither bbworker nor buildbot-worker" >&2
-    exit 127
-fi
 mkdir -p "$HOME/worker" && cd "$HOME/worker" || exit 1
 cat > buildbot.tac <<'TAC'
 import os
@@ -67,78 +75,77 @@ Worker(
     maxdelay=5,
 ).setServiceParent(application)
 TAC
-exec buildbot-worker start --nodaemon .
+if command -v buildbot-worker >/dev/null; then exec buildbot-worker start --nodaemon .; fi
+# Not by PYTHONPATH, which the builds would inherit.
+exec python3 -c '
+import sys
+sys.path.insert(0, sys.argv[1])
+from twisted.scripts.twistd import run
+sys.argv[1:] = ["--pidfile=", "--nodaemon", "--no_save", "--python=buildbot.tac"]
+run()
+' "{_OWN_WORKER}"
 """
 
 
 class VagrantLatentWorker(AbstractLatentWorker):
-    """A worker in a machine of `box`, made before a build and destroyed after it.
+    """A worker in a machine of `box`, which each build finds untouched.
 
-    The master logs into the machine by ssh and takes its own `worker_port` along, which can
-    therefore listen on loopback only. The password is new for each start and goes through ssh's
-    standard input: no file and no process list of the master's host shows it. `memory` is in
-    MiB, `start_timeout` in seconds; `directory` is the machine's own, default
-    `vagrant/NAME` in the master's.
+    Between builds the machine is restored from a snapshot of its first boot; with `snapshot`
+    False, or where the provider has none, it is destroyed and made anew. The machine is in
+    `vagrant/NAME` of the master's directory.
+
+    The master logs into it by ssh and takes its own `worker_port` along, which can therefore
+    listen on loopback only. The password is new for each start and goes through ssh's standard
+    input: no file and no process list of the master's host shows it. A box without
+    buildbot-worker gets one from `worker_wheels`, a folder of the master with the wheels of
+    buildbot-worker, all it needs, and pip.
+
+    `memory` is in MiB. `missing_timeout` is for all that happens between the start of a machine
+    and its first word to the master; `build_wait_timeout` is 0 unless told otherwise: a machine
+    that is kept is one that the next build does not find untouched.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._ssh: process.Command | None = None
+        self._machine: VagrantMachine | None = None
+        self._queued: defer.Deferred[Any] | None = None
         super().__init__(*args, **kwargs)
 
     def checkConfig(  # type: ignore[override]  # each worker has arguments of its own
         self,
         name: str,
         *,
-        box: str,
-        provider: str = "libvirt",
-        box_version: str | None = None,
-        memory: int | None = None,
-        cpus: int | None = None,
-        provider_options: Mapping[str, Option] | None = None,
-        directory: str | None = None,
         worker_port: int = 9989,
-        start_timeout: int = 900,
+        worker_wheels: str | None = None,
         **kwargs: Any,
     ) -> None:
         """Refuse now what Vagrant would refuse at the first build."""
-        machine = Machine(box, provider, box_version, memory, cpus, provider_options or {})
-        problems = list(machine.problems())
-        if directory is None and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name):
-            problems.append("its name is no name for a directory: give one")
+        description, others = _split(kwargs)
+        problems = list(description.problems())
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name, re.ASCII):
+            problems.append("its name is no name for a directory")
         if not 0 < worker_port < 65536:
             problems.append(f"worker_port is no port: {worker_port}")
-        if start_timeout < 1:
-            problems.append(f"start_timeout must be positive: {start_timeout}")
         for problem in problems:
             config_error(f"VagrantLatentWorker {name}: {problem}")
-        super().checkConfig(name, None, **_with_defaults(kwargs, start_timeout))
+        super().checkConfig(name, None, **others)
 
     @defer.inlineCallbacks
     def reconfigService(  # type: ignore[override]  # each worker has arguments of its own
         self,
         name: str,
         *,
-        box: str,
-        provider: str = "libvirt",
-        box_version: str | None = None,
-        memory: int | None = None,
-        cpus: int | None = None,
-        provider_options: Mapping[str, Option] | None = None,
-        directory: str | None = None,
         worker_port: int = 9989,
-        start_timeout: int = 900,
+        worker_wheels: str | None = None,
         **kwargs: Any,
     ) -> Any:
         """Take the arguments for the next start; a machine that runs is left as it is."""
-        self.machine_config = Machine(
-            box, provider, box_version, memory, cpus, provider_options or {}
-        )
-        self.directory = Path(self.master.basedir) / (directory or f"vagrant/{name}")
-        self.worker_port = worker_port
-        self.start_timeout = start_timeout
+        self._description, others = _split(kwargs)
+        self._worker_port = worker_port
+        self._worker_wheels = worker_wheels
         # Nobody can log in before a start has made the password that the machine is told.
         password = self.password or secrets.token_urlsafe(32)
-        yield super().reconfigService(name, password, **_with_defaults(kwargs, start_timeout))
+        yield super().reconfigService(name, password, **others)
 
     @defer.inlineCallbacks
     def reconfigServiceWithSibling(self, sibling: Any) -> Any:
@@ -147,12 +154,64 @@ class VagrantLatentWorker(AbstractLatentWorker):
         self._config_args = sibling._config_args
         self._config_kwargs = sibling._config_kwargs
 
+    @defer.inlineCallbacks
+    def startService(self) -> Any:
+        """Start, and clean up first what a master that was killed has left."""
+        folder = Path(self.master.basedir, _FOLDER)
+        self._machine = VagrantMachine(self.master.reactor, folder / str(self.name))
+        yield super().startService()
+        if self._machine.used:
+            self._tidy(self._machine.stop(self._log))
+        for path in _abandoned(self.master, folder):
+            log.msg(f"VagrantLatentWorker: {path.name} is no worker any more")
+            self._tidy(VagrantMachine(self.master.reactor, path).remove(self._log))
+
+    @defer.inlineCallbacks
+    def stopService(self) -> Any:
+        """Stop without waiting for a start under way. Who is no worker any more has no machine."""
+        self._interrupt("the worker is stopped")
+        yield super().stopService()
+        if self._machine is not None and self.name not in _configured(self.master):
+            self._tidy(self._machine.remove(self._log))
+        yield self._deferwaiter.wait()
+
+    def _tidy(self, work: Any) -> None:
+        done = self._start_stop_lock.run(lambda: defer.ensureDeferred(work))
+        done.addErrback(lambda failure: self._log(f"its machine may be left: {failure.value}"))
+        self._deferwaiter.add(done)
+
+    def _log(self, text: str) -> None:
+        log.msg(f"VagrantLatentWorker {self.name}: {text}")
+
+    def insubstantiate(self, fast: bool = False, force_substantiation_build: Any = None) -> Any:
+        """Also give up a start under way: Buildbot would wait for it, and then stop it."""
+        if self.state == States.SUBSTANTIATING_STARTING:
+            self._interrupt("no longer wanted")
+        return super().insubstantiate(fast, force_substantiation_build)
+
+    def _interrupt(self, why: str) -> None:
+        if self._queued is not None:
+            self._queued.cancel()
+        elif self._machine is not None:
+            self._machine.interrupt(why)
+
+    def _missing_timer_fired(self) -> Any:
+        """As Buildbot's, with the words of what took so long."""
+        self.missing_timer = None
+        doing = self._machine.doing if self._machine is not None else ""
+        if not doing and self._ssh is not None:
+            doing = " / ".join(["waiting for the worker to connect", *self._ssh.tail()[-3:]])
+        why = f"not ready after {self.missing_timeout:g} seconds: {doing or 'starting'}"
+        return self._substantiation_failed(
+            Failure(LatentWorkerFailedToSubstantiate(self.name, why))
+        )
+
     def start_instance(self, build: Any) -> defer.Deferred[bool]:
         """Make a machine that no build has touched, and start the worker in it."""
-        return defer.ensureDeferred(self._start())
+        return defer.ensureDeferred(self._start(build))
 
     def stop_instance(self, fast: bool = False) -> defer.Deferred[bool]:
-        """Leave nothing: end the connection and destroy the machine."""
+        """Leave nothing: end the connection, and reset or destroy the machine."""
         return defer.ensureDeferred(self._stop())
 
     def check_instance(self) -> tuple[bool, str]:
@@ -161,36 +220,95 @@ class VagrantLatentWorker(AbstractLatentWorker):
             return True, ""
         return False, " / ".join(self._ssh.tail()[-3:]) or "ssh ended without a word"
 
-    async def _start(self) -> bool:
+    async def _start(self, build: Any) -> bool:
+        # The step that Buildbot shows while the worker is prepared has a log for failures only.
+        build_log = await build._preparation_step.addLog("machine")
+
+        def say(text: str) -> None:
+            self._log(text)
+            build_log.addStdout(f"{text}\n")
+
+        began = self.master.reactor.seconds()
         try:
-            self._write_vagrantfile()
-            await self._destroy()
-            provider = f"--provider={self.machine_config.provider}"
-            await self._vagrant("up", provider, seconds=self.start_timeout)
-            access = self.directory / "ssh_config"
-            access.write_text(await self._vagrant("ssh-config", seconds=_COMMAND_TIMEOUT))
+            await self._wait_for_turn(say)
+            try:
+                access = await self._up(say)
+            finally:
+                _starts.release()
         except (CommandFailed, OSError) as e:
             # Buildbot calls stop_instance next.
-            log.msg(f"VagrantLatentWorker {self.name}: did not start: {e}")
+            say(f"did not start: {e}")
             raise LatentWorkerFailedToSubstantiate(self.name, str(e)) from e
+        finally:
+            say(f"{self.master.reactor.seconds() - began:.1f} s in all")
+            await build_log.finish()
+        await self._connect(access)
+        return True
+
+    async def _wait_for_turn(self, say: Say) -> None:
+        """Raises CommandFailed when the build is no longer wanted."""
+        self._queued = _starts.acquire()
+        if not self._queued.called:
+            say(f"waits: {STARTS_AT_ONCE} others start")
+            self.stopMissingTimer()
+        try:
+            await self._queued
+        except defer.CancelledError as e:
+            raise CommandFailed("no longer wanted") from e
+        finally:
+            self._queued = None
+        # The machine's time counts from here.
+        self.startMissingTimer()
+
+    async def _up(self, say: Say) -> Path:
+        assert self._machine is not None
+
+        async def prepare(access: Path) -> None:
+            await self._prepare(access, say)
+
+        # Its own limit is Buildbot's, which says the same a moment earlier.
+        seconds = int(self.missing_timeout or 0) or 3600
+        return await self._machine.start(self._description, seconds, say, prepare)
+
+    async def _prepare(self, access: Path, say: Say) -> None:
+        """Put a worker into a new machine, unless the box brought one."""
+        assert self._machine is not None
+        status, _ = await self._machine.inside(access, _HAS_WORKER, _PREPARE_TIMEOUT)
+        if status == 0:
+            return
+        if self._worker_wheels is None:
+            raise CommandFailed(
+                "the box has neither bbworker nor buildbot-worker: "
+                "put one into it, or give worker_wheels"
+            )
+        began = self.master.reactor.seconds()
+        wheels = await threads.deferToThread(_pack, Path(self._worker_wheels))
+        status, words = await self._machine.inside(
+            access, _INSTALL_WORKER, _PREPARE_TIMEOUT, stdin=wheels
+        )
+        if status:
+            said = " / ".join([f"status {status}", *words[-5:]])
+            raise CommandFailed(f"buildbot-worker could not be installed: {said}")
+        say(f"installed buildbot-worker: {self.master.reactor.seconds() - began:.1f} s")
+
+    async def _connect(self, access: Path) -> None:
         self.password = secrets.token_urlsafe(32)
         assert self.registration is not None
         await self.registration.update(self, self.master.config)
-        tunnel = ("-R", f"127.0.0.1:{self.worker_port}:127.0.0.1:{self.worker_port}")
+        tunnel = ("-R", f"127.0.0.1:{self._worker_port}:127.0.0.1:{self._worker_port}")
         self._ssh = process.start(
             self.master.reactor,
-            ["ssh", "-F", str(access), *_SSH_OPTIONS, *tunnel, "default", "exec sh -s"],
+            ["ssh", "-F", str(access), *SSH_OPTIONS, *tunnel, "default", "exec sh -s"],
             env=dict(os.environ),
             seconds=None,
-            stdin=self._script(),
+            stdin=self._script().encode(),
         )
         self._ssh.ended.addErrback(lambda _: None)  # stopped by us
-        return True
 
     def _script(self) -> str:
         variables = {
             "BUILDMASTER": "127.0.0.1",
-            "BUILDMASTER_PORT": str(self.worker_port),
+            "BUILDMASTER_PORT": str(self._worker_port),
             "WORKERNAME": str(self.name),
             "WORKERPASS": str(self.password),
         }
@@ -199,6 +317,7 @@ class VagrantLatentWorker(AbstractLatentWorker):
         return f"{{\n{exports}{_START_WORKER}}}\n"
 
     async def _stop(self) -> bool:
+        assert self._machine is not None
         ssh, self._ssh = self._ssh, None
         if ssh is not None and ssh.running:
             gone: defer.Deferred[None] = defer.Deferred()
@@ -206,52 +325,44 @@ class VagrantLatentWorker(AbstractLatentWorker):
             ssh.stop("the worker is stopped")
             await gone
         try:
-            await self._destroy()
-        except CommandFailed as e:
-            # The next start destroys it first, and fails if it cannot.
-            log.msg(f"VagrantLatentWorker {self.name}: its machine may be left: {e}")
+            await self._machine.stop(self._log)
+        except (CommandFailed, OSError) as e:
+            # The next start makes it clean first, and fails if it cannot.
+            self._log(f"its machine may be left: {e}")
             return False
         return True
 
-    async def _destroy(self) -> None:
-        # Without this folder of Vagrant's there is no machine, and asking takes seconds.
-        if (self.directory / ".vagrant").exists():
-            await self._vagrant("destroy", "-f", seconds=_COMMAND_TIMEOUT)
 
-    def _write_vagrantfile(self) -> None:
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Two masters on one host may have workers of one name.
-        unique = hashlib.sha256(str(self.directory.resolve()).encode()).hexdigest()[:8]
-        text = self.machine_config.render(f"{self.name}-{unique}-", boot_timeout=self.start_timeout)
-        new = self.directory / "Vagrantfile.new"
-        new.write_text(text)
-        new.replace(self.directory / "Vagrantfile")
-
-    async def _vagrant(self, *args: str, seconds: int) -> str:
-        """What Vagrant printed. Raises CommandFailed with its last lines."""
-        command = process.start(
-            self.master.reactor,
-            ["vagrant", *args],
-            env={**os.environ, "VAGRANT_CHECKPOINT_DISABLE": "1", "VAGRANT_NO_COLOR": "1"},
-            cwd=str(self.directory),
-            seconds=seconds,
-            # Only the access to the machine is read; `up` prints its progress without end.
-            stdout=65536 if args[0] == "ssh-config" else 0,
-        )
-        try:
-            status = await command.ended
-        except CommandFailed as e:
-            raise CommandFailed(_explain(args[0], str(e), command)) from e
-        if status:
-            raise CommandFailed(_explain(args[0], f"status {status}", command))
-        return command.stdout.decode("utf-8", "replace")
+def _split(kwargs: dict[str, Any]) -> tuple[Description, dict[str, Any]]:
+    """What is for the machine, and what for Buildbot's worker."""
+    names = Description.__dataclass_fields__
+    description = Description(**{k: v for k, v in kwargs.items() if k in names})
+    others = {k: v for k, v in kwargs.items() if k not in names}
+    # Two builds at once would share a machine.
+    return description, {"build_wait_timeout": 0, **others, "max_builds": 1}
 
 
-def _explain(what: str, why: str, command: process.Command) -> str:
-    return " / ".join([f"vagrant {what}: {why}", *command.tail()[-5:]])
+def _configured(master: Any) -> set[str]:
+    workers = master.config.workers
+    return {str(worker.name) for worker in workers if isinstance(worker, VagrantLatentWorker)}
 
 
-def _with_defaults(kwargs: dict[str, Any], start_timeout: int) -> dict[str, Any]:
-    """No machine is kept between builds, and none is waited for much longer than it may take."""
-    waiting = start_timeout + 2 * _COMMAND_TIMEOUT + _CONNECT_TIMEOUT
-    return {"build_wait_timeout": 0, "missing_timeout": waiting, **kwargs}
+_looked_after: WeakSet[Any] = WeakSet()
+
+
+def _abandoned(master: Any, folder: Path) -> list[Path]:
+    """Machines of workers that were taken away while no master ran; told once, at its start."""
+    if master in _looked_after:
+        return []
+    _looked_after.add(master)
+    names = _configured(master)
+    return [p.parent for p in folder.glob("*/state.json") if p.parent.name not in names]
+
+
+def _pack(folder: Path) -> bytes:
+    """The wheels of a folder, as a tar file. Raises OSError."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        for path in sorted(folder.glob("*.whl")):
+            tar.add(path, arcname=path.name)
+    return packed.getvalue()

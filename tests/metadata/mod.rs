@@ -1,10 +1,12 @@
 //! The corpus, unpacked once for all tests that read it.
 #![allow(dead_code, reason = "each test takes what it needs")]
 
-use std::io::Write as _;
+#[path = "../skip/mod.rs"]
+mod skip;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::{env, fs, io, process};
+use std::{env, fs, process};
 
 /// Where the corpus is, or `None` with a visible line where it is absent: `FDROID_BB_CORPUS`, or
 /// `../shared/corpus` beside the project.
@@ -14,9 +16,7 @@ pub fn corpus() -> Option<PathBuf> {
         PathBuf::from,
     );
     if !packed.join("fdroiddata.bundle").is_file() {
-        // Not by `eprintln`, which a passing test keeps to itself.
-        let mut stderr = io::stderr();
-        writeln!(stderr, "SKIPPED: corpus absent at {}", packed.display()).unwrap();
+        skip::skipped(&format!("corpus absent at {}", packed.display()));
         return None;
     }
     Some(unpack(&packed))

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,77 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     clone = ["git", "clone", "-q", "-b", "dev", str(bundle), str(checkout)]
     subprocess.run(clone, check=True, timeout=120)
     return checkout
+
+
+# The images and boxes that `./dev testbed` makes.
+DOCKER_IMAGE = "fdroid-bb/worker:test"
+VAGRANT_BOX = "fdroid-bb-test"
+BARE_BOX = "fdroid-bb-bare"
+
+_REMEDY = "make it ready with ./dev testbed"
+
+
+def _answers(*command: str) -> str | None:
+    """What a command says, or None if it fails or is not there."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except FileNotFoundError:
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> None:
+    """A Docker engine with the images of the testbed."""
+    if _answers("docker", "image", "inspect", DOCKER_IMAGE) is None:
+        pytest.skip(f"no Docker engine with the image {DOCKER_IMAGE}: {_REMEDY}")
+
+
+@pytest.fixture(scope="session")
+def vagrant_boxes() -> set[tuple[str, str]]:
+    """The boxes that Vagrant has, each with its provider."""
+    said = _answers("vagrant", "box", "list", "--machine-readable") or ""
+    lines = [line.split(",")[2:4] for line in said.splitlines()]
+    names = [value for kind, value in lines if kind == "box-name"]
+    return set(zip(names, (v for kind, v in lines if kind == "box-provider"), strict=True))
+
+
+@pytest.fixture(scope="session")
+def vagrant_libvirt(vagrant_boxes: set[tuple[str, str]]) -> None:
+    """Vagrant with libvirt, and the boxes of the testbed."""
+    if not {(VAGRANT_BOX, "libvirt"), (BARE_BOX, "libvirt")} <= vagrant_boxes:
+        pytest.skip(f"no Vagrant with the boxes {VAGRANT_BOX} and {BARE_BOX}: {_REMEDY}")
+    if _answers("virsh", "-c", "qemu:///system", "list") is None:
+        pytest.skip(f"libvirt does not answer: {_REMEDY}")
+
+
+@pytest.fixture(scope="session")
+def vagrant_docker(docker_engine: None, vagrant_boxes: set[tuple[str, str]]) -> None:
+    """Vagrant with Docker, and the box of the testbed."""
+    if (VAGRANT_BOX, "docker") not in vagrant_boxes:
+        pytest.skip(f"no Vagrant with the box {VAGRANT_BOX} for docker: {_REMEDY}")
+
+
+@pytest.fixture(scope="session")
+def worker_wheels() -> Path:
+    """Wheels of buildbot-worker and of all it needs, and pip."""
+    folder = Path(os.environ.get("FDROID_BB_TESTBED", "/nonexistent"), "wheels")
+    if not folder.is_dir():
+        pytest.skip(f"no wheels in {folder}: {_REMEDY}")
+    return folder
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where nothing may be skipped, a skip is a failure that tells its reason."""
+    report = yield
+    if report.skipped and os.environ.get("FDROID_BB_NO_SKIP"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid}: {reason} (FDROID_BB_NO_SKIP is set)"
+    return report
 
 
 @pytest.fixture(scope="module")

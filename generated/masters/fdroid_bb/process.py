@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 KILL_AFTER = 5
 
 # Bytes of the last output kept to explain a failure.
-TAIL = 4096
+TAIL = 16384
 
 
 class Reactor(Protocol):
@@ -64,9 +64,11 @@ class Command(ProcessProtocol):
 
     transport: Any  # an IProcessTransport, which mypy cannot read without a plugin
 
-    def __init__(self, reactor: Reactor, *, seconds: float | None, stdout: int, stdin: str) -> None:
+    def __init__(
+        self, reactor: Reactor, *, seconds: float | None, stdout: int, stdin: bytes
+    ) -> None:
         self._reactor = reactor
-        self._stdin = stdin.encode()
+        self._stdin = stdin
         self._stdout_limit = stdout
         self._problem: str | None = None
         self._kill_timer: DelayedCall | None = None
@@ -151,7 +153,7 @@ def start(
     cwd: str | None = None,
     seconds: float | None,
     stdout: int = 0,
-    stdin: str = "",
+    stdin: bytes = b"",
     memory: int | None = None,
 ) -> Command:
     """Start `argv`, found on the PATH of `env`, to run `seconds` at most (None: for ever).

@@ -14,6 +14,9 @@ from dataclasses import dataclass, field
 # Values of a provider's settings.
 Option = str | int | bool
 
+# Providers that have snapshots. Of the others a machine is destroyed and made anew.
+_SNAPSHOTS = frozenset({"hyperv", "libvirt", "parallels", "virtualbox", "vmware_desktop"})
+
 # Providers whose settings for memory and processors have these names; others take them from
 # `options`.
 _SIZED = frozenset({"libvirt", "parallels", "virtualbox"})
@@ -26,15 +29,43 @@ Vagrant.configure("2") do |config|
 
 
 @dataclass(frozen=True)
-class Machine:
-    """What a Vagrantfile says. `memory` is in MiB; `options` are further provider settings."""
+class Description:
+    """What a machine shall be. `memory` is in MiB; `provider_options` are further settings of the
+    provider. `snapshot` says whether it is reset by a snapshot; None: where the provider can.
+    """
 
     box: str
-    provider: str
+    provider: str = "libvirt"
     box_version: str | None = None
     memory: int | None = None
     cpus: int | None = None
-    options: Mapping[str, Option] = field(default_factory=dict)
+    provider_options: Mapping[str, Option] = field(default_factory=dict)
+    snapshot: bool | None = None
+
+    @property
+    def by_snapshot(self) -> bool:
+        """Whether the machine is reset by a snapshot."""
+        return self.provider in _SNAPSHOTS if self.snapshot is None else self.snapshot
+
+    def removal(self, prefix: str) -> list[list[str]]:
+        """Commands that remove what `vagrant up` made and was killed before it wrote that down.
+
+        Vagrant knows nothing of it, and refuses for ever to make another of that name.
+        """
+        if self.provider == "docker":
+            return [["docker", "rm", "--force", "--volumes", f"{prefix}default"]]
+        if self.provider != "libvirt":
+            return []
+        uri = self.provider_options.get("uri", "qemu:///system")
+        pool = str(self.provider_options.get("storage_pool_name", "default"))
+        virsh = ["virsh", "-q", "-c", str(uri)]
+        name = f"{prefix}default"
+        return [
+            [*virsh, "destroy", name],
+            [*virsh, "undefine", name, "--managed-save", "--nvram", "--snapshots-metadata"],
+            [*virsh, "pool-refresh", pool],
+            [*virsh, "vol-delete", f"{name}.img", "--pool", pool],
+        ]
 
     def problems(self) -> Iterator[str]:
         """All that is wrong with it, in words for a person."""
@@ -50,14 +81,14 @@ class Machine:
                 yield f"{name} must be positive: {number}"
             if self.provider not in _SIZED:
                 yield f"{name} cannot be set for provider {self.provider}"
-        for name, value in self.options.items():
+        for name, value in self.provider_options.items():
             if not re.fullmatch(r"[a-z][a-z0-9_]*", name, re.ASCII):
                 yield f"provider option is not a name: {name!r}"
             if isinstance(value, str) and not value.isprintable():
                 yield f"provider option {name} must be printable: {value!r}"
 
     def render(self, prefix: str, boot_timeout: int) -> str:
-        """The file. `prefix` makes the machine's name its own on the host."""
+        """The Vagrantfile. `prefix` makes the machine's name its own on the host."""
         lines = [
             f"config.vm.box = {quote(self.box)}",
             "config.vm.box_check_update = false",
@@ -70,11 +101,13 @@ class Machine:
         settings: dict[str, Option] = {}
         if self.provider == "libvirt":
             settings["default_prefix"] = prefix
+        if self.provider == "docker":
+            settings["name"] = f"{prefix}default"
         if self.memory is not None:
             settings["memory"] = self.memory
         if self.cpus is not None:
             settings["cpus"] = self.cpus
-        settings |= self.options
+        settings |= self.provider_options
         if settings:
             lines.append(f"config.vm.provider :{self.provider} do |machine|")
             lines += [f"  machine.{name} = {quote(value)}" for name, value in settings.items()]

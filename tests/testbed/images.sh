@@ -1,0 +1,109 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Makes, from Debian's packages and one root file system, what tests of real machines start:
+#
+#   images.sh WORK PIP    →  WORK/root.tar    for docker images: a worker, and an ssh server
+#                            WORK/test.box    for Vagrant and libvirt, with a worker
+#                            WORK/bare.box    the same without
+#                            WORK/docker.box  for Vagrant's docker provider
+#                            WORK/wheels      what puts a worker into the bare one
+#
+# The machines have neither systemd nor an initramfs of Debian's: QEMU without KVM boots them in
+# seconds.
+set -euo pipefail
+inside=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/inside
+work=$1
+pip=$2
+cd "$work"
+
+echo "wheels"
+"$pip" download -q --disable-pip-version-check --dest wheels --only-binary=:all: \
+    --python-version 3.11 --implementation cp --abi cp311 --platform manylinux_2_28_x86_64 \
+    --platform manylinux2014_x86_64 --platform any buildbot-worker==4.3.0 pip
+
+echo "root file system"
+mmdebstrap -q --variant=extract --dpkgopt='path-exclude=/usr/share/doc/*' \
+    --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
+    --include=base-files,bash,busybox-static,coreutils,dropbear-bin,libc-bin,libpython3-stdlib,openssh-client,python3-minimal,sudo,tar \
+    bookworm root.tar
+mkdir root
+tar -C root -xpf root.tar --exclude='./dev/*'
+for applet in awk clear find free grep gzip hostname id ifconfig insmod ip kill less lsmod mount \
+    ping pkill poweroff ps reboot route sed sh sleep top udhcpc umount vi wc which xargs; do
+    [[ -e root/bin/$applet || -e root/usr/bin/$applet ]] || ln -s /bin/busybox "root/bin/$applet"
+done
+mkdir -p root/{dev,proc,sys,run,tmp,opt,home/vagrant/.ssh,etc/dropbear,etc/sudoers.d}
+printf '%s\n' 'root:x:0:0:root:/root:/bin/bash' 'nobody:x:65534:65534::/:/bin/false' \
+    'vagrant:x:1000:1000::/home/vagrant:/bin/bash' >root/etc/passwd
+printf '%s\n' 'root:x:0:' 'vagrant:x:1000:' 'nogroup:x:65534:' >root/etc/group
+printf '%s\n' 'root:*:19000:0:99999:7:::' 'vagrant:*:19000:0:99999:7:::' >root/etc/shadow
+chmod 600 root/etc/shadow
+printf '%s\n' /bin/sh /bin/bash >root/etc/shells
+echo buildserver >root/etc/hostname
+echo '127.0.0.1 localhost buildserver' >root/etc/hosts
+printf '%s\n' 'passwd: files' 'group: files' 'hosts: files dns' >root/etc/nsswitch.conf
+for kind in account auth password session session-noninteractive; do
+    echo "${kind%%-*} required pam_permit.so" >"root/etc/pam.d/common-$kind"
+done
+echo 'vagrant ALL=(ALL) NOPASSWD: ALL' >root/etc/sudoers.d/vagrant
+chmod 440 root/etc/sudoers.d/vagrant
+# Vagrant puts a key of its own in the place of this one, which everybody has.
+install -m 600 "$(find / -xdev -path '*/vagrant-*/keys/vagrant.pub' -print -quit)" \
+    root/home/vagrant/.ssh/authorized_keys
+chmod 700 root/home/vagrant/.ssh
+chown -R 1000:1000 root/home/vagrant
+chroot root ldconfig
+mknod -m 666 root/dev/null c 1 3
+mknod -m 666 root/dev/urandom c 1 9
+mknod -m 600 root/dev/console c 5 1
+for kind in rsa ed25519; do
+    chroot root dropbearkey -t $kind -f "/etc/dropbear/dropbear_${kind}_host_key" >/dev/null 2>&1
+done
+install -m 755 "$inside"/{rcS,udhcpc.sh} root/etc/
+install -m 644 "$inside/inittab" root/etc/
+install -m 755 "$inside/shutdown" root/sbin/
+ln -sf /bin/busybox root/sbin/init
+
+echo "kernel"
+kernel=$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends: linux-image/ { print $2 }')
+mkdir -p download initramfs/{bin,dev,modules,proc,root,sys} box
+(cd download && apt-get download -qq "$kernel" 2>/dev/null && dpkg-deb -x linux-image*.deb .)
+cp download/boot/vmlinuz-* box/vmlinuz
+cp root/bin/busybox initramfs/bin/
+number=10
+for module in virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci \
+    virtio_blk failover net_failover virtio_net virtio-rng; do
+    file=$(find download/lib/modules -name "$module.ko*")
+    [[ -n $file ]] || continue # built in
+    cp "$file" "initramfs/modules/$((number++))-$module.ko"
+done
+install -m 755 "$inside/init" initramfs/init
+(cd initramfs && find . | ../root/bin/busybox cpio -o -H newc 2>/dev/null | gzip -1) >box/initrd
+
+box() { # FILE
+    truncate -s 2G disk.raw
+    mkfs.ext4 -q -F -O ^has_journal -d root disk.raw
+    qemu-img convert -f raw -O qcow2 disk.raw box/box.img
+    rm disk.raw
+    echo '{"provider": "libvirt", "format": "qcow2", "virtual_size": 2}' >box/metadata.json
+    cp "$inside/Vagrantfile.libvirt" box/Vagrantfile
+    tar -C box -cf "$1" metadata.json Vagrantfile box.img vmlinuz initrd
+}
+echo "box without a worker"
+box bare.box
+
+echo "box with one"
+mkdir root/opt/worker
+for wheel in wheels/*.whl; do python3 -m zipfile -e "$wheel" root/opt/worker; done
+install -m 755 "$inside/bbworker" root/usr/bin/
+install -m 644 "$inside/buildbot.tac" root/opt/worker/
+# Compiled once here, not at each boot under emulation.
+chroot root python3 -m compileall -q /opt/worker /usr/lib/python3.11 >/dev/null 2>&1 || true
+box test.box
+tar -C root -cf root.tar --exclude=./dev .
+
+echo "box for docker"
+mkdir docker
+echo '{"provider": "docker"}' >docker/metadata.json
+cp "$inside/Vagrantfile.docker" docker/Vagrantfile
+tar -C docker -cf docker.box metadata.json Vagrantfile
