@@ -372,6 +372,57 @@ data_masters.EXPIRE_MINUTES = 0.1
             wait_for("another change", lambda: len(changes(two)) == 2)
 
 
+class Password(BaseHTTPRequestHandler):
+    """Asks for a password."""
+
+    def do_GET(self) -> None:
+        """Say 401, and note what was told."""
+        self.server.told.add(self.headers["Authorization"])  # type: ignore[attr-defined]
+        self.send_response(401)
+        self.send_header("WWW-Authenticate", 'Basic realm="secret"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+def test_nobody_is_asked_for_a_password_and_no_other_protocol_is_spoken(
+    tmp_path: Path, server: Server
+) -> None:
+    private = ThreadingHTTPServer(("127.0.0.1", 0), Password)
+    told: set[str | None] = set()
+    private.told = told  # type: ignore[attr-defined]
+    threading.Thread(target=private.serve_forever, daemon=True).start()
+    plain = server.repository("plain.git")
+    pollers: Pollers = {
+        "org.private": {"repourl": f"http://127.0.0.1:{private.server_address[1]}/x.git"},
+        "org.plain": {"repourl": plain.url, "allow_protocol": "https"},
+        "org.local": {"repourl": str(plain.path)},
+        "org.program": {"repourl": f"ext::touch {tmp_path}/ran"},
+    }
+    # Passwords that the master's user keeps are for nobody else's repositories.
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / ".netrc").write_text("machine 127.0.0.1 login me password secret\n")
+    (home / ".git-credentials").write_text("http://me:secret@127.0.0.1\n")
+    (home / ".gitconfig").write_text(
+        '[credential]\nhelper = store\n[protocol "ext"]\nallow = always\n'
+    )
+    with Master(tmp_path / "master", config(pollers), env={"HOME": str(home)}) as master:
+        wait_for("four failures", lambda: len(listed(master)["failing"]) == 4)
+        why = {entry["apps"][0]: entry["why"] for entry in listed(master)["failing"]}
+        assert "Authentication failed" in why["org.private"]
+        # Nothing, and then an empty name with an empty password.
+        assert told == {None, "Basic Og=="}
+        assert "transport 'http' not allowed" in why["org.plain"]
+        assert "transport 'file' not allowed" in why["org.local"]
+        assert "transport 'ext' not allowed" in why["org.program"]
+        assert not (tmp_path / "ran").exists()
+    private.shutdown()
+    private.server_close()
+
+
 class Gigabytes(BaseHTTPRequestHandler):
     """Answers `git ls-remote` with tags without end."""
 
