@@ -101,6 +101,8 @@ class Description:
         settings: dict[str, Option] = {}
         if self.provider == "libvirt":
             settings["default_prefix"] = prefix
+            # Else the machine that made the network takes it away, while another one starts.
+            settings["management_network_keep"] = True
         if self.provider == "docker":
             settings["name"] = f"{prefix}default"
         if self.memory is not None:

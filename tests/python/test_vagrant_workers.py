@@ -162,17 +162,19 @@ def test_a_killed_master_cleans_up_its_own_and_nothing_else(
         # And with nothing to build, nothing is left running either.
         libvirt.idle()
         count = len(libvirt.builds())
-        libvirt.ask("sleep 600")
-        build = libvirt.building(count + 1)
-        path = f"/api/v2/builds/{build}"
+        libvirt.ask(f"{UNTOUCHED} && if [ $BUILDNUMBER = {count + 1} ]; then sleep 600; fi")
+        libvirt.building(count + 1)
         libvirt.master.kill()
-        libvirt.fault("up", "echo no start wanted; exit 1\n")
+        libvirt.builders = {}
+        libvirt.write()
         libvirt.master.start()
         libvirt.idle()
         assert libvirt.domain() in domains("--inactive")
         assert "foreign-vm-1-default" in domains("--state-running")
-        assert libvirt.master.ask("GET", path).status == 200
-        libvirt.fault("up", None)
+        # The build that waited all the time is not lost.
+        libvirt.builders = None
+        libvirt.master.reconfig(libvirt.config())
+        assert libvirt.succeeded(count)["results"] == 0
     finally:
         destroy(foreign)
 
@@ -329,6 +331,27 @@ def test_a_build_that_is_cancelled_while_its_machine_starts_ends_at_once(docker:
     docker.fault("up", None)
     docker.idle()
     assert docker.build(UNTOUCHED)["results"] == 0
+
+
+def test_a_worker_that_does_not_come_up_is_noticed_at_once(docker: Vagrants) -> None:
+    docker.fault("ssh", "echo no python3 here; exit 3\n")
+    build = docker.build(seconds=60)
+    assert build["results"] == RETRY
+    said = docker.machine_log(build)
+    assert "latent worker crashed before connecting: no python3 here" in said
+    docker.fault("ssh", None)
+    docker.succeeded(1)
+
+
+def test_a_machine_is_kept_for_as_long_as_it_was_told(tmp_path: Path, vagrant_docker: None) -> None:
+    with Vagrants(tmp_path, provider="docker", build_wait_timeout=10) as vagrants:
+        assert vagrants.build(UNTOUCHED)["results"] == 0
+        # In time for the same machine, which is what was asked for.
+        assert vagrants.build(UNTOUCHED)["results"] == 2
+        vagrants.idle()
+        assert vagrants.domain() not in containers()
+        assert vagrants.build(UNTOUCHED)["results"] == 0
+        vagrants.idle()
 
 
 def test_a_full_disk_is_told_and_got_over(tmp_path: Path, vagrant_docker: None) -> None:

@@ -26,11 +26,13 @@ if [ -e "$fault" ]; then exec sh "$fault" {real} "$@"; fi
 exec {real} "$@"
 """
 
-# Notes its arguments and what it is told.
+# Notes its arguments and what it is told; a fault is for the worker's start only.
 _SSH = """\
 #!/bin/sh
 echo "$*" >> {folder}/ssh.log
 cat > {folder}/ssh.stdin.$$
+fault={folder}/fault-ssh
+if [ -e "$fault" ] && grep -q WORKERNAME {folder}/ssh.stdin.$$; then exec sh "$fault"; fi
 exec {real} "$@" < {folder}/ssh.stdin.$$
 """
 
@@ -44,7 +46,7 @@ def builder(name, workers):
 c["collapseRequests"] = False
 c["builders"] += [builder(name, workers) for name, workers in BUILDERS.items()]
 c["schedulers"].append(schedulers.ForceScheduler(
-    name="force-vm", builderNames=list(BUILDERS),
+    name="force-vm", builderNames=list(BUILDERS) or ["idle"],
     properties=[util.StringParameter(name="script", size=1000)]))
 """
 
@@ -61,6 +63,8 @@ class Vagrants:
             program.chmod(0o755)
         self.arguments = {"box": VAGRANT_BOX, "missing_timeout": PATIENCE, **arguments}
         self.count = count
+        # None: those that all tests use.
+        self.builders: dict[str, list[str]] | None = None
         path = f"{self.programs}:{os.environ['PATH']}"
         self.master = Master(folder / "master", env={"PATH": path})
         self.write()
@@ -76,7 +80,9 @@ class Vagrants:
         workers = ", ".join(
             f"{name!r}: dict(worker_port=PB_PORT, **{arguments!r})" for name in self.names
         )
-        builders = {"vm": self.names, "other": self.names}
+        builders = self.builders
+        if builders is None:
+            builders = {"vm": self.names, "other": self.names}
         return f"WORKERS = {{{workers}}}\nBUILDERS = {builders!r}\n{_CONFIG}"
 
     def write(self) -> None:
@@ -95,7 +101,10 @@ class Vagrants:
         return f"{found[1] or found[2]}default"
 
     def fault(self, command: str, script: str | None) -> None:
-        """Run a shell script instead of a command of Vagrant; `$@` is the real one. None: mend."""
+        """Run a shell script instead of a command of Vagrant, or of `ssh`. None: mend.
+
+        For a command of Vagrant, `$@` is the real one.
+        """
         path = self.programs / f"fault-{command}"
         if script is None:
             path.unlink()

@@ -168,6 +168,9 @@ def start(
     full = [program, *argv[1:]]
     if memory is not None and (limit := shutil.which("prlimit", path=path)):
         full = [limit, f"--as={memory}", *full]
+    # It ends with a master that is killed: the next one would find it at work on what it has.
+    if tie := shutil.which("setpriv", path=path):
+        full = [tie, "--pdeathsig", "KILL", *full]
     if group := shutil.which("setsid", path=path):
         full = [group, *full]
     command = Command(reactor, seconds=seconds, stdout=stdout, stdin=stdin)

@@ -201,7 +201,8 @@ class VagrantMachine:
         for command in self._state()["removal"]:
             # Most often there is nothing, which is told as a failure. A real one is told by the
             # next `vagrant up`.
-            await self._ended(self._start(command, command[0], seconds=_COMMAND_TIMEOUT))
+            with contextlib.suppress(CommandFailed):
+                await self._ended(self._start(command, command[0], seconds=_COMMAND_TIMEOUT))
         with contextlib.suppress(FileNotFoundError):
             self._state_file.unlink()
 
