@@ -54,6 +54,8 @@ wait_for() {
 
 if ! docker info >/dev/null 2>&1; then
     say "starting dockerd"
+    # One that was killed leaves its number, which may be somebody else's by now.
+    pgrep -x dockerd >/dev/null || rm -f /run/docker.pid /run/docker/containerd/containerd.pid
     setsid nohup dockerd >"$folder/dockerd.log" 2>&1 </dev/null &
     wait_for 60 docker info || die "dockerd does not answer: see $folder/dockerd.log"
 fi
