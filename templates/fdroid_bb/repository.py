@@ -37,7 +37,7 @@ class Member(Protocol):
     def interval(self) -> int:
         """Seconds from one poll to the next."""
 
-    def heard(self, answer: refs.Answer) -> defer.Deferred[None]:
+    def heard(self, repository: Repository, answer: refs.Answer) -> defer.Deferred[None]:
         """Make of the answer a Change or none."""
 
 
@@ -81,6 +81,8 @@ class Repository:
         self.polling: defer.Deferred[None] | None = None
         self._call: DelayedCall | None = None
         self._told_dead = False
+        # Whether the poll under way has no answer yet.
+        self._unanswered = False
         self._turn_at = 0
         # The turn that was polled last.
         self._last: int | None = None
@@ -116,7 +118,8 @@ class Repository:
             self.schedule()
             return
         self._cancel_call()
-        if self.polling is not None:
+        if self.polling is not None and self._unanswered:
+            # Not later: what is being written to the database is written to its end.
             self.polling.cancel()
 
     def schedule(self) -> None:
@@ -168,6 +171,7 @@ class Repository:
 
     def _start(self, *, probe: bool) -> None:
         self._office.paid(self)
+        self._unanswered = True
         self.polling = defer.ensureDeferred(self._poll(probe=probe))
         self.polling.addErrback(self._broken)
         self.polling.addBoth(self._done)
@@ -192,6 +196,7 @@ class Repository:
                 self._office.counted("failure", self._reactor.seconds() - start)
                 self._failed(printable(str(e)))
                 return
+            self._unanswered = False
             self._office.counted("success", self._reactor.seconds() - start)
         if self.failing is not None:
             log.msg(f"app sources: {self.key} answers again after {self.failing.polls} failures")
@@ -199,7 +204,7 @@ class Repository:
             self._told_dead = False
         self.host.answered(self)
         for member in list(self.members.values()):
-            await member.heard(answer)
+            await member.heard(self, answer)
 
     def _failed(self, why: str) -> None:
         if self.failing is None:

@@ -150,7 +150,7 @@ class Sources:
         )
         for repository in self._repositories.values():
             self._recall(repository, self._last_run)
-        if self._heartbeat is not None:
+        if self._heartbeat is not None and not self._heartbeat.running:
             self._heartbeat.start(_HEARTBEAT)
 
     def _key(self) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -66,6 +67,19 @@ def two_more(git: Counted, *urls: str) -> None:
     """Wait until each URL has had a whole poll after now."""
     enough = {url: polls(git, url) + 2 for url in urls}
     wait_for("polls", lambda: all(polls(git, url) >= n for url, n in enough.items()))
+
+
+def waits(url: str) -> bool:
+    """Whether one and the same git waits for an answer from a URL for a second."""
+
+    def running() -> set[str]:
+        command = ["pgrep", "-f", f"git .*ls-remote .*{re.escape(url)}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+        return set(done.stdout.split())
+
+    before = running()
+    time.sleep(1)
+    return bool(before & running())
 
 
 def listed(master: Master) -> dict[str, Any]:
@@ -306,8 +320,7 @@ def test_a_reconfig_neither_waits_for_polls_nor_loses_them(
         two_more(counted_git, repos["still"].url, repos["moving"].url)
         # From now on turns come once an hour: what is polled was polled before.
         with server.quiet:
-            started = polls(counted_git, repos["still"].url)
-            wait_for("a poll", lambda: polls(counted_git, repos["still"].url) > started)
+            wait_for("a poll that waits", lambda: waits(repos["still"].url))
             for name in ("still", "moving"):
                 repos[name].tag("v1")
             pollers["org.still"]["pollInterval"] = 3600
@@ -318,8 +331,7 @@ def test_a_reconfig_neither_waits_for_polls_nor_loses_them(
         assert set(changes(master)) == {("org.still", "v1"), ("org.moving", "v1")}
         # A poll of what is replaced is done at the new place, at once.
         with server.quiet:
-            started = polls(counted_git, repos["moving"].url)
-            wait_for("a poll", lambda: polls(counted_git, repos["moving"].url) > started)
+            wait_for("a poll that waits", lambda: waits(repos["moving"].url))
             pollers["org.moving"] = {"repourl": repos["moved"].url, "pollInterval": 3600}
             master.reconfig(config(pollers), seconds=20)
         wait_for("the poll", lambda: polls(counted_git, repos["moved"].url) >= 1)
@@ -539,7 +551,7 @@ class Day:
             def __init__(self, app_id: str) -> None:
                 self.app_id = app_id
 
-            def heard(self, _: object) -> defer.Deferred[None]:
+            def heard(self, *_: object) -> defer.Deferred[None]:
                 return defer.succeed(None)
 
         self.master = FakeMaster()

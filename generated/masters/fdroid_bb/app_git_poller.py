@@ -196,16 +196,17 @@ class AppGitPoller(GitPoller):
         what = str(failure.value) or type(failure.value).__name__
         log.msg(f"AppGitPoller {self.app_id}: failed: {printable(what)}")
 
-    def heard(self, answer: refs.Answer) -> defer.Deferred[None]:
+    def heard(self, repository: Repository, answer: refs.Answer) -> defer.Deferred[None]:
         """Make of the answer a Change or none. Never fails: others wait for it too."""
-        heard = self._recording.run(lambda: defer.ensureDeferred(self._record(answer)))
+        heard = self._recording.run(lambda: defer.ensureDeferred(self._record(repository, answer)))
         return heard.addErrback(self._failed)
 
-    async def _record(self, answer: refs.Answer) -> None:
+    async def _record(self, repository: Repository, answer: refs.Answer) -> None:
         """Compare with what the last poll saw, tell the news, and remember."""
-        if self._repository is None:
+        if self._repository is not repository:
+            # A reconfig sent this app elsewhere in the meantime.
             return
-        wanted = self._repository.watch.wanted
+        wanted = repository.watch.wanted
         state = await self.getState("refs", None)
         # Another watch, say tags now and a branch before, is a first poll again. The pattern is
         # no part of it: all tags are remembered, so that a wider pattern has no old news.
