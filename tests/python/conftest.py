@@ -90,16 +90,31 @@ def worker_wheels() -> Path:
     return folder
 
 
+def _unskipped(name: str, report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Where nothing may be skipped, a skip is a failure that tells its reason."""
+    if report.skipped and os.environ.get("FDROID_BB_NO_SKIP"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{name}: {reason} (FDROID_BB_NO_SKIP is set)"
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Where nothing may be skipped, a skip is a failure that tells its reason."""
+    """For tests."""
     report = yield
-    if report.skipped and os.environ.get("FDROID_BB_NO_SKIP"):
-        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
-        report.outcome = "failed"
-        report.longrepr = f"{item.nodeid}: {reason} (FDROID_BB_NO_SKIP is set)"
+    _unskipped(item.nodeid, report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """For whole files, which are skipped before they have tests."""
+    report = yield
+    _unskipped(collector.nodeid, report)
     return report
 
 
