@@ -48,6 +48,7 @@ const RUNTIME_FILES: &[(&str, &str)] = runtime_files![
     "refs.py",
     "report.py",
     "repository.py",
+    "rest.py",
     "sources.py",
     "vagrant.py",
     "vagrant_machine.py",

@@ -4,6 +4,7 @@
 fdroid-bb ships this package as it is beside the masters it generates.
 """
 
+from . import rest  # noqa: F401  # mends Buildbot by being there
 from .app_git_poller import AppGitPoller
 from .auth import SecretAuth
 from .check_properties import CheckProperties

@@ -177,20 +177,10 @@ class Master:
         body: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """What its web server answers. OSError if it does not.
-
-        Buildbot writes the answers of its REST API from a thread, which Twisted does not allow:
-        once in some thousand times the rest of one never comes, so what changes nothing is asked
-        a second time.
-        """
+        """What its web server answers. OSError if it does not."""
         args = (self.www_port, method, path, body, dict(headers or {}))
         if not self.isolated:
-            try:
-                return ask(*args)
-            except TimeoutError:
-                if method != "GET":
-                    raise
-                return ask(*args)
+            return ask(*args)
         done = subprocess.run(
             self.inside([sys.executable, "-I", "-S", str(_HERE / "ask.py")]),
             input=json.dumps(args).encode(),
