@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use crate::config::{
     Access, Apps, Checkout, DockerWorker, Duration, EnvName, Fdroiddata, Guard, LibvirtWorker,
-    Lock, Name, OnFailure, Property, RemoteWorker, Scalar, TextOrSecret, Trigger, VagrantWorker,
+    Lock, Name, OnFailure, Property, RemoteWorker, Reporter, Scalar, TextOrSecret, TimeLimit,
+    Trigger, VagrantWorker,
 };
 use crate::finding::Place;
 use crate::remote::RemotePolicy;
@@ -41,6 +42,8 @@ pub struct Master {
     pub builders: BTreeMap<Name, Builder>,
     /// Its schedulers.
     pub schedulers: BTreeMap<Name, Scheduler>,
+    /// Who is told of its builds.
+    pub reporters: BTreeMap<Name, Reporter>,
 }
 
 impl Master {
@@ -56,7 +59,12 @@ impl Master {
         let is_secret = |value: &TextOrSecret| matches!(value, TextOrSecret::Secret(_));
         let has_password =
             |kind: &WorkerKind| matches!(kind, WorkerKind::Libvirt(_) | WorkerKind::Remote(_));
-        self.settings.submit.is_some()
+        let reports = |reporter: &Reporter| {
+            reporter.gitlab.is_some()
+                || reporter.mail.as_ref().is_some_and(|mail| mail.password.is_some())
+        };
+        self.settings.submit.as_ref().is_some_and(|submit| submit.password.is_some())
+            || self.reporters.values().any(reports)
             || is_secret(&self.settings.database)
             || self.settings.web.users.values().any(|user| user.password.is_some())
             || self.workers.values().any(|worker| has_password(&worker.kind))
@@ -104,6 +112,10 @@ pub struct Builder {
     pub workers: Vec<String>,
     /// The properties it gets from outside.
     pub properties: BTreeMap<Name, Property>,
+    /// The property by which its builds are shown.
+    pub page: Option<Name>,
+    /// The properties by which waiting requests are compared.
+    pub collapse: Vec<Name>,
     /// What it locks throughout.
     pub locks: BTreeMap<Name, Access>,
     /// Environment variables of all its steps.
@@ -124,7 +136,7 @@ pub struct Step {
     /// Environment variables of its own.
     pub env: BTreeMap<EnvName, TextOrSecret>,
     /// How long it may take.
-    pub timeout: Duration,
+    pub timeout: TimeLimit,
     /// What it locks while it runs.
     pub locks: BTreeMap<Name, Access>,
     /// Whether it runs after a failure.
@@ -151,6 +163,13 @@ pub enum Action {
         /// Whether it is a folder.
         folder: bool,
     },
+    /// Writes the log of an earlier step on the master.
+    SaveLog {
+        /// The step's name.
+        step: String,
+        /// On the master.
+        to: Template,
+    },
     /// Copies a file from master to worker.
     Download {
         /// On the master.
@@ -167,6 +186,14 @@ pub struct Scheduler {
     pub on: Trigger,
     /// The builders it starts.
     pub builders: Vec<Name>,
+    /// Its place among those that wait; higher comes first.
+    pub priority: i16,
+    /// How long it waits for further changes.
+    pub settle: Option<Duration>,
+    /// The properties a change must have.
+    pub having: Vec<Name>,
+    /// The properties a change must not have.
+    pub lacking: Vec<Name>,
     /// The properties it gives.
     pub properties: BTreeMap<Name, Scalar>,
 }

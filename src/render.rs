@@ -8,7 +8,7 @@ use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior, context};
 use serde::Serialize;
 
-use crate::buildbot::python::{Call, Expr, Name};
+use crate::buildbot::python::{self, Call, Expr, Name};
 use crate::buildbot::{Master, Object};
 use crate::lower::APP_SOURCE;
 use crate::pipeline::Pipeline;
@@ -23,8 +23,19 @@ const POLLERS: &str = "pollers.py";
 const PLUGINS: &[&str] = &["changes", "schedulers", "secrets", "steps", "util", "worker"];
 
 /// The parts of the runtime that `master.cfg` uses, in the order `ruff` sorts them.
-const RUNTIME_NAMES: &[&str] =
-    &["CheckProperties", "SecretAuth", "VagrantLatentWorker", "build_is_well"];
+const RUNTIME_NAMES: &[&str] = &[
+    "AppFactory",
+    "ChangeScheduler",
+    "CheckProperties",
+    "CommitStatus",
+    "FailureMail",
+    "SameProperties",
+    "SaveLog",
+    "SecretAuth",
+    "SubmitSource",
+    "VagrantLatentWorker",
+    "build_is_well",
+];
 
 /// Names the files of the runtime, which are shipped as they are.
 macro_rules! runtime_files {
@@ -36,6 +47,7 @@ macro_rules! runtime_files {
 const RUNTIME_FILES: &[(&str, &str)] = runtime_files![
     "__init__.py",
     "app_git_poller.py",
+    "app_page.py",
     "auth.py",
     "check_properties.py",
     "claims.py",
@@ -45,11 +57,15 @@ const RUNTIME_FILES: &[(&str, &str)] = runtime_files![
     "other_pollers.py",
     "placement.py",
     "process.py",
+    "queue.py",
     "refs.py",
     "report.py",
+    "reporters.py",
     "repository.py",
     "rest.py",
+    "save_log.py",
     "sources.py",
+    "submit.py",
     "vagrant.py",
     "vagrant_machine.py",
     "vagrantfile.py",
@@ -60,7 +76,7 @@ const RUNTIME_FILES: &[(&str, &str)] = runtime_files![
 struct MasterView<'a> {
     name: &'a str,
     plugins: Vec<&'a str>,
-    runtime: Vec<&'a str>,
+    runtime: Option<String>,
     uses_basedir: bool,
     settings: Vec<String>,
     locks: Vec<String>,
@@ -68,6 +84,7 @@ struct MasterView<'a> {
     builders: String,
     schedulers: String,
     change_sources: String,
+    services: Option<String>,
     pollers: Option<&'static str>,
 }
 
@@ -124,7 +141,13 @@ pub fn polled_apps<'a>(
 }
 
 fn view(master: &Master) -> MasterView<'_> {
-    let lists = [&master.workers, &master.builders, &master.schedulers, &master.change_sources];
+    let lists = [
+        &master.workers,
+        &master.builders,
+        &master.schedulers,
+        &master.change_sources,
+        &master.services,
+    ];
     let mut roots = BTreeSet::new();
     master.settings.iter().for_each(|(_, expr)| expr.roots(&mut roots));
     master.locks.iter().for_each(|(_, expr)| expr.roots(&mut roots));
@@ -136,7 +159,7 @@ fn view(master: &Master) -> MasterView<'_> {
     MasterView {
         name: &master.name,
         plugins: used(PLUGINS),
-        runtime: used(RUNTIME_NAMES),
+        runtime: import(RUNTIME, &used(RUNTIME_NAMES)),
         uses_basedir: roots.contains("BASEDIR"),
         settings: master.settings.iter().map(setting).collect(),
         locks: master.locks.iter().map(|(name, expr)| expr.assign(0, name)).collect(),
@@ -144,7 +167,18 @@ fn view(master: &Master) -> MasterView<'_> {
         builders: assign_list("builders", &master.builders),
         schedulers: assign_list("schedulers", &master.schedulers),
         change_sources: assign_list("change_source", &master.change_sources),
+        services: (!master.services.is_empty()).then(|| assign_list("services", &master.services)),
         pollers: master.pollers.as_ref().map(|_| POLLERS),
+    }
+}
+
+/// `from module import …`, over as many lines as it takes; nothing for no names.
+fn import(module: &str, names: &[&str]) -> Option<String> {
+    let line = format!("from {module} import {}", names.join(", "));
+    match names {
+        [] => None,
+        _ if line.len() <= python::LINE_WIDTH => Some(line),
+        _ => Some(format!("from {module} import (\n    {},\n)", names.join(",\n    "))),
     }
 }
 

@@ -56,6 +56,16 @@ pub struct Builder {
     /// anything else runs.
     #[serde(default)]
     pub properties: BTreeMap<Name, Property>,
+    /// Makes it one of several ways to do the same: it is there only if this is one of the whole
+    /// description's `variants`.
+    pub variant: Option<Name>,
+    /// The property, an `app-id`, by whose value its builds are shown: each app has one page for
+    /// its builds of all builders.
+    pub page: Option<Name>,
+    /// Properties by which requests that wait are compared: those equal in all of them become one
+    /// build. If not given, each request is a build of its own.
+    #[serde(default)]
+    pub collapse: Vec<Name>,
     /// What it locks, from its first step to its last.
     #[serde(default)]
     pub locks: BTreeMap<Name, Access>,
@@ -64,10 +74,30 @@ pub struct Builder {
     pub env: BTreeMap<EnvName, TextOrSecret>,
     /// How long each of its steps may take, unless the step says otherwise.
     #[serde(default = "default_two_hours")]
-    pub timeout: Duration,
+    pub timeout: TimeLimit,
     /// What it does, in this order.
     #[schemars(length(min = 1))]
     pub steps: Vec<Step>,
+}
+
+/// How long something may take.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum TimeLimit {
+    /// This long.
+    Fixed(Duration),
+    /// As long as the build's own property says.
+    FromProperty(PropertyLimit),
+}
+
+/// A length of time that a property gives.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct PropertyLimit {
+    /// The property, of the type `seconds`.
+    pub property: Name,
+    /// How long where a build has no such property.
+    pub default: Duration,
 }
 
 /// A property that a build gets from outside.
@@ -99,8 +129,23 @@ pub enum PropertyType {
     Text,
 }
 
-/// One thing a builder does. Just one of `run`, `run-on-master`, `git`, `upload` and `download`
-/// says what.
+impl PropertyType {
+    /// The type's name, here and in the runtime's `check_properties.py`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AppId => "app-id",
+            Self::Integer => "integer",
+            Self::Seconds => "seconds",
+            Self::Commit => "commit",
+            Self::Word => "word",
+            Self::Text => "text",
+        }
+    }
+}
+
+/// One thing a builder does. Just one of `run`, `run-on-master`, `git`, `upload`, `download` and
+/// `save-log` says what.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Step {
@@ -120,6 +165,8 @@ pub struct Step {
     pub upload: Option<Transfer>,
     /// Copies a file from the master to the worker.
     pub download: Option<Transfer>,
+    /// Writes the log of an earlier step into a file of the master, also if that step failed.
+    pub save_log: Option<SavedLog>,
     /// The folder it runs in, relative to the build's own.
     #[schemars(length(min = 1))]
     pub workdir: Option<String>,
@@ -127,7 +174,7 @@ pub struct Step {
     #[serde(default)]
     pub env: BTreeMap<EnvName, TextOrSecret>,
     /// How long it may take.
-    pub timeout: Option<Duration>,
+    pub timeout: Option<TimeLimit>,
     /// What it locks while it runs.
     #[serde(default)]
     pub locks: BTreeMap<Name, Access>,
@@ -192,6 +239,18 @@ pub struct Transfer {
     pub folder: bool,
 }
 
+/// The log of a step, and where to write it.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SavedLog {
+    /// The name of the step.
+    #[schemars(length(min = 1))]
+    pub step: String,
+    /// Where to; relative paths start at the master's own folder.
+    #[schemars(length(min = 1))]
+    pub to: String,
+}
+
 /// What makes builders build.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -201,6 +260,19 @@ pub struct Scheduler {
     /// The builders it starts, all on one master.
     #[schemars(length(min = 1))]
     pub builders: Vec<Name>,
+    /// Whose builds come first when several wait: those of the scheduler with the higher number.
+    #[serde(default)]
+    #[schemars(range(min = -1000, max = 1000))]
+    pub priority: i16,
+    /// How long it waits after a change for further ones in the same project, which then all make
+    /// one build.
+    pub settle: Option<Duration>,
+    /// Properties that a change must have for this scheduler to take it.
+    #[serde(default)]
+    pub having: Vec<Name>,
+    /// Properties that a change must not have for this scheduler to take it.
+    #[serde(default)]
+    pub lacking: Vec<Name>,
     /// Properties it gives to each build.
     #[serde(default)]
     pub properties: BTreeMap<Name, Scalar>,
@@ -230,6 +302,6 @@ fn default_branch() -> Branch {
     Branch::fixed("master")
 }
 
-fn default_two_hours() -> Duration {
-    Duration::from_hours(2)
+fn default_two_hours() -> TimeLimit {
+    TimeLimit::Fixed(Duration::from_hours(2))
 }

@@ -45,8 +45,13 @@ pub struct Submit {
     pub listen: Listen,
     /// Who submits.
     pub user: Name,
-    /// The password of `user`.
-    pub password: Secret,
+    /// The password of `user`; if not given, the master makes a new one at each start.
+    pub password: Option<Secret>,
+    /// Where the master writes the password for those that submit on its own machine, in a folder
+    /// that only its user can look into. fdroidserver reads
+    /// `/tmp/fdroid-buildbot-sendchange/passwd`.
+    #[schemars(regex(pattern = r"^/[^/].*/[^/]+$"))]
+    pub password_file: Option<String>,
 }
 
 /// The web pages of a master.

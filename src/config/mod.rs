@@ -8,6 +8,7 @@ mod builders;
 mod document;
 mod machines;
 mod masters;
+mod reporters;
 mod shape;
 mod types;
 mod values;
@@ -16,6 +17,7 @@ pub use builders::*;
 pub use document::{Document, Path};
 pub use machines::*;
 pub use masters::*;
+pub use reporters::*;
 pub use types::*;
 pub use values::{
     Branch, Duration, EnvName, Glob, Listen, Name, SecretName, Size, TimeOfDay, VagrantName, WebUrl,

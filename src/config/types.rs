@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::builders::{Builder, Lock, Scheduler};
 use super::machines::Worker;
 use super::masters::Master;
+use super::reporters::Reporter;
 use super::values::{Branch, Duration, Glob, Name, SecretName, WebUrl};
 use crate::remote::Scheme;
 
@@ -29,6 +30,10 @@ pub struct Config {
     pub guard: Guard,
     /// The Buildbot masters, each with a folder of its own in the output.
     pub masters: BTreeMap<Name, Master>,
+    /// Which of several ways to do the same are chosen: builders that have a `variant` are there
+    /// only if it is one of these.
+    #[serde(default)]
+    pub variants: Vec<Name>,
     /// The machines that builds run on.
     pub workers: BTreeMap<Name, Worker>,
     /// What builds must not use at the same time.
@@ -38,6 +43,9 @@ pub struct Config {
     pub builders: BTreeMap<Name, Builder>,
     /// What makes builders build.
     pub schedulers: BTreeMap<Name, Scheduler>,
+    /// Who is told of builds.
+    #[serde(default)]
+    pub reporters: BTreeMap<Name, Reporter>,
 }
 
 /// The git repository of app metadata.

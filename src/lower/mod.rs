@@ -3,6 +3,7 @@
 
 mod machines;
 mod pollers;
+mod reporters;
 mod settings;
 mod steps;
 mod triggers;
@@ -43,9 +44,10 @@ fn lower_master(
             .map(|(name, lock)| (variable(name), lower_lock(name, lock)))
             .collect(),
         workers: machines::workers(master),
-        builders: steps::builders(master),
+        builders: steps::builders(pipeline, master),
         schedulers: triggers::schedulers(master),
         change_sources: triggers::change_sources(pipeline, master),
+        services: reporters::reporters(master),
         pollers: master
             .waits_for(&config::Trigger::AppSource)
             .then(|| pollers::pollers(pipeline, pollers)),

@@ -6,12 +6,15 @@ use super::{interpolate, locks, names, object, text_or_secret};
 use crate::buildbot::Object;
 use crate::buildbot::python::{Call, Expr};
 use crate::config::{
-    EnvName, Name, OnFailure, Property, PropertyType, Revision, TextOrSecret, Trigger,
+    EnvName, Fdroiddata, Name, OnFailure, Property, Revision, TextOrSecret, TimeLimit, Trigger,
 };
-use crate::pipeline::{Action, Builder, Master, Step};
+use crate::pipeline::{Action, Builder, Master, Pipeline, Step};
+
+/// The most bytes that one upload may have: 4 GiB, as much as an APK can.
+const MOST_BYTES: i64 = 1 << 32;
 
 /// One object for each builder.
-pub(super) fn builders(master: &Master) -> Vec<Object> {
+pub(super) fn builders(pipeline: &Pipeline, master: &Master) -> Vec<Object> {
     master
         .builders
         .iter()
@@ -24,19 +27,42 @@ pub(super) fn builders(master: &Master) -> Vec<Object> {
                 .kwarg_opt("tags", tags)
                 .kwarg("workernames", workers)
                 .kwarg_opt("locks", locks(&builder.locks))
+                .kwarg_opt("collapseRequests", collapse(builder))
                 .kwarg_opt("env", env(builder.env.iter().collect()))
-                .kwarg("factory", factory(master, name, builder));
+                .kwarg("factory", factory(pipeline, master, name, builder));
             object(name.as_str(), call)
         })
         .collect()
 }
 
-fn factory(master: &Master, name: &Name, builder: &Builder) -> Call {
+/// Which waiting requests become one. Without it, none: see `settings`.
+fn collapse(builder: &Builder) -> Option<Call> {
+    let equal = (!builder.collapse.is_empty()).then(|| names(&builder.collapse))?;
+    Some(Call::new("SameProperties").arg(equal))
+}
+
+fn factory(pipeline: &Pipeline, master: &Master, name: &Name, builder: &Builder) -> Call {
     let mut steps = Vec::new();
     steps.extend(check_properties(&builder.properties).map(Expr::from));
     steps.extend(builder.steps.iter().map(|s| Expr::from(step(s, &builder.env))));
     steps.extend(trigger(master, name, builder).map(Expr::from));
-    Call::new("util.BuildFactory").arg(Expr::List(steps))
+    match &builder.page {
+        None => Call::new("util.BuildFactory").arg(Expr::List(steps)),
+        Some(page) => Call::new("AppFactory")
+            .arg(Expr::List(steps))
+            .kwarg("page", page.as_str())
+            .kwarg("metadata_url", metadata_url(pipeline)),
+    }
+}
+
+/// Where people read an app's metadata, with `{}` for its id.
+fn metadata_url(pipeline: &Pipeline) -> String {
+    let Fdroiddata { url, branch, .. } = &pipeline.fdroiddata;
+    let project = url.url().as_str().trim_end_matches('/').trim_end_matches(".git");
+    // GitHub's pages do without the `-`.
+    let dash = if url.url().host_str() == Some("github.com") { "" } else { "/-" };
+    let literal = format!("{project}{dash}/blob/{}/metadata/", branch.as_str());
+    format!("{}{{}}.yml", literal.replace('{', "{{").replace('}', "}}"))
 }
 
 /// The step that judges what came from outside before any other step uses it.
@@ -44,23 +70,11 @@ fn check_properties(properties: &BTreeMap<Name, Property>) -> Option<Call> {
     if properties.is_empty() {
         return None;
     }
-    let types = properties.iter().map(|(name, property)| (name.as_str(), type_(property.r#type)));
+    let types = properties.iter().map(|(name, p)| (name.as_str(), p.r#type.as_str()));
     let optional = properties.iter().filter(|(_, property)| property.optional);
     let optional: Vec<&str> = optional.map(|(name, _)| name.as_str()).collect();
     let optional = (!optional.is_empty()).then(|| Expr::list(optional));
     Some(Call::new("CheckProperties").arg(Expr::dict(types)).kwarg_opt("optional", optional))
-}
-
-/// The name of a type in the runtime's `check_properties.py`.
-fn type_(property: PropertyType) -> &'static str {
-    match property {
-        PropertyType::AppId => "app-id",
-        PropertyType::Integer => "integer",
-        PropertyType::Seconds => "seconds",
-        PropertyType::Commit => "commit",
-        PropertyType::Word => "word",
-        PropertyType::Text => "text",
-    }
 }
 
 /// The last step of a builder that others wait for, run only if all went well.
@@ -85,7 +99,7 @@ fn trigger(master: &Master, name: &Name, builder: &Builder) -> Option<Call> {
 
 fn step(step: &Step, common_env: &BTreeMap<EnvName, TextOrSecret>) -> Call {
     let name = step.name.as_str();
-    let timeout = step.timeout.as_secs();
+    let timeout = || limit(&step.timeout);
     let workdir = step.workdir.as_deref();
     let words = |words: &[_]| Expr::List(words.iter().map(interpolate).collect());
     let call = match &step.action {
@@ -98,7 +112,7 @@ fn step(step: &Step, common_env: &BTreeMap<EnvName, TextOrSecret>) -> Call {
             .kwarg("logEnviron", false)
             // Silence is no fault; only the whole time counts.
             .kwarg("timeout", Expr::None)
-            .kwarg("maxTime", timeout),
+            .kwarg("maxTime", timeout()),
         Action::RunOnMaster(command) => Call::new("steps.MasterShellCommand")
             .kwarg("name", name)
             .kwarg("command", words(command))
@@ -106,7 +120,7 @@ fn step(step: &Step, common_env: &BTreeMap<EnvName, TextOrSecret>) -> Call {
             // Buildbot gives the builder's variables to the steps on a worker alone.
             .kwarg_opt("env", env(common_env.iter().chain(&step.env).collect()))
             .kwarg("logEnviron", false)
-            .kwarg("runtime_timeout", timeout),
+            .kwarg("runtime_timeout", timeout()),
         Action::Checkout(checkout) => Call::new("steps.Git")
             .kwarg("name", name)
             .kwarg("repourl", checkout.url.url().as_str())
@@ -114,15 +128,21 @@ fn step(step: &Step, common_env: &BTreeMap<EnvName, TextOrSecret>) -> Call {
             .kwarg("mode", "incremental")
             .kwarg_opt("alwaysUseLatest", (checkout.revision == Revision::Latest).then_some(true))
             .kwarg_opt("workdir", workdir)
-            .kwarg("timeout", timeout),
+            .kwarg("timeout", timeout()),
         Action::Upload { from, to, folder } => {
             let class = if *folder { "steps.DirectoryUpload" } else { "steps.FileUpload" };
             Call::new(class)
                 .kwarg("name", name)
                 .kwarg("workersrc", interpolate(from))
                 .kwarg("masterdest", interpolate(to))
+                // What a build writes must not fill the master's disk.
+                .kwarg("maxsize", MOST_BYTES)
                 .kwarg_opt("workdir", workdir)
         }
+        Action::SaveLog { step, to } => Call::new("SaveLog")
+            .kwarg("name", name)
+            .kwarg("step", step.as_str())
+            .kwarg("to", interpolate(to)),
         Action::Download { from, to } => Call::new("steps.FileDownload")
             .kwarg("name", name)
             .kwarg("mastersrc", interpolate(from))
@@ -140,6 +160,17 @@ fn step(step: &Step, common_env: &BTreeMap<EnvName, TextOrSecret>) -> Call {
             .kwarg("haltOnFailure", false)
             .kwarg("flunkOnFailure", false)
             .kwarg("warnOnFailure", true),
+    }
+}
+
+/// In seconds.
+fn limit(limit: &TimeLimit) -> Expr {
+    match limit {
+        TimeLimit::Fixed(time) => time.as_secs().into(),
+        TimeLimit::FromProperty(limit) => Call::new("util.Property")
+            .arg(limit.property.as_str())
+            .kwarg("default", limit.default.as_secs())
+            .into(),
     }
 }
 

@@ -23,8 +23,12 @@ fn call(master: &Master, name: &Name, scheduler: &Scheduler) -> Call {
         Call::new(class).kwarg("name", name.as_str()).kwarg("builderNames", builders)
     };
     let on_change = |category: &str| {
-        let filter = Call::new("util.ChangeFilter").kwarg("category", category);
-        call("schedulers.AnyBranchScheduler").kwarg("change_filter", filter)
+        let filter = Call::new("util.ChangeFilter")
+            .kwarg("category", category)
+            .kwarg_opt("property_re", any_value(&scheduler.having))
+            .kwarg_opt("property_not_re", any_value(&scheduler.lacking));
+        let settle = scheduler.settle.as_ref().map(crate::config::Duration::as_secs);
+        call("ChangeScheduler").kwarg("change_filter", filter).kwarg_opt("treeStableTimer", settle)
     };
     let call = match &scheduler.on {
         Trigger::AppSource => on_change(APP_SOURCE),
@@ -42,12 +46,29 @@ fn call(master: &Master, name: &Name, scheduler: &Scheduler) -> Call {
         Trigger::After(_) => call("schedulers.Triggerable"),
         Trigger::Person => {
             let call = call("schedulers.ForceScheduler").kwarg("codebases", no_codebase());
-            return call.kwarg("properties", parameters(master, scheduler));
+            return priority(call, scheduler, |number| {
+                let field = Call::new("util.IntParameter").kwarg("name", "priority");
+                field.kwarg("default", number).kwarg("hide", true)
+            })
+            .kwarg("properties", parameters(master, scheduler));
         }
     };
+    let call = priority(call, scheduler, Expr::Int);
     let properties = scheduler.properties.iter();
     let properties = properties.map(|(name, value)| (name.as_str(), scalar(value)));
     call.kwarg_opt("properties", (!scheduler.properties.is_empty()).then(|| Expr::dict(properties)))
+}
+
+/// For each property the expression that matches every value; the lack of one is empty to Buildbot.
+fn any_value(properties: &[Name]) -> Option<Expr> {
+    let pairs = properties.iter().map(|name| (name.as_str(), "."));
+    (!properties.is_empty()).then(|| Expr::dict(pairs))
+}
+
+/// Sets the priority, where it is not Buildbot's own, as `value` makes it of the number.
+fn priority<E: Into<Expr>>(call: Call, scheduler: &Scheduler, value: impl Fn(i64) -> E) -> Call {
+    let number = i64::from(scheduler.priority);
+    call.kwarg_opt("priority", (number != 0).then(|| value(number)))
 }
 
 /// The one codebase with nothing to fill in: what is built is told by the properties.
@@ -106,10 +127,16 @@ pub(super) fn change_sources(pipeline: &Pipeline, master: &Master) -> Vec<Object
         sources.push(object(name, call));
     }
     if let Some(submit) = &master.settings.submit {
-        let call = Call::new("changes.PBChangeSource")
+        let password = submit.password.as_ref().map(secret);
+        let class = match submit.password_file {
+            None => "changes.PBChangeSource",
+            Some(_) => "SubmitSource",
+        };
+        let call = Call::new(class)
             .kwarg("port", endpoint(&submit.listen))
             .kwarg("user", submit.user.as_str())
-            .kwarg("passwd", secret(&submit.password));
+            .kwarg_opt("passwd", password)
+            .kwarg_opt("password_file", submit.password_file.as_deref());
         sources.push(object("sendchange", call));
     }
     sources

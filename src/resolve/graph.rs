@@ -73,6 +73,17 @@ pub(super) fn homes<'a>(context: &mut Context<'a, '_>) -> Homes<'a> {
     Homes { builders, schedulers }
 }
 
+/// The one master that the builders named at `path` belong to.
+pub(super) fn home_of_builders<'a>(
+    context: &mut Context<'a, '_>,
+    path: &Path,
+    names: &[Name],
+    homes: &Homes<'a>,
+) -> Option<&'a Name> {
+    let known = context.config.builders.keys().collect();
+    home(context, path, "builder", names, &known, &homes.builders)
+}
+
 /// The one home that all of `names` share.
 fn home<'a>(
     context: &mut Context<'_, '_>,

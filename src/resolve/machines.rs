@@ -45,7 +45,9 @@ pub(super) fn resolve<'a>(
             count => (1..=count).map(|n| format!("{}-{n}", name.as_str())).collect(),
         };
         for instance in &instances {
-            if let Some(other) = taken.insert((&worker.master, instance.clone()), name) {
+            // Buildbot names containers after workers, and Docker knows no `_` there.
+            let known = instance.replace('_', "-");
+            if let Some(other) = taken.insert((&worker.master, known), name) {
                 context.at_key(
                     Code::Duplicate,
                     &path,
@@ -86,6 +88,16 @@ fn check_vagrant(context: &mut Context<'_, '_>, path: &Path, worker: Option<&Vag
 
 /// A container that reaches the engine is as powerful as the engine, which is root.
 fn check_docker(context: &mut Context<'_, '_>, path: &Path, worker: Option<&DockerWorker>) {
+    // Buildbot takes any tag of an image for the one that was asked for, and Docker then does not.
+    let untagged = |image: &str| image.rsplit('/').next().is_some_and(|name| !name.contains(':'));
+    if let Some(image) = worker.map(|worker| &worker.image).filter(|image| untagged(image)) {
+        context.at_value(
+            Code::ConfigValue,
+            &path.key("image"),
+            format!("the image `{image}` has no tag"),
+            format!("write `{image}:latest`, or whichever tag it has"),
+        );
+    }
     for (index, volume) in worker.iter().flat_map(|worker| &worker.volumes).enumerate() {
         let on_host = volume.split(':').next().unwrap_or_default();
         if ["/", "/run", "/var", "/var/run", "/run/docker.sock", "/var/run/docker.sock"]

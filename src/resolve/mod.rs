@@ -5,5 +5,7 @@ pub mod apps;
 mod graph;
 mod machines;
 pub mod pipeline;
+mod reporters;
 mod steps;
+mod variants;
 mod web;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{graph, machines, steps, web};
+use super::{graph, machines, reporters, steps, variants, web};
 use crate::config::{
     self, Access, Config, Document, MOST_FINDINGS, Name, Path, PropertyType, Scalar, Trigger,
 };
@@ -101,6 +101,7 @@ pub fn resolve(
                 locks: BTreeMap::new(),
                 builders: BTreeMap::new(),
                 schedulers: BTreeMap::new(),
+                reporters: BTreeMap::new(),
             };
             (name.clone(), master)
         })
@@ -116,6 +117,8 @@ pub fn resolve(
                 .flat_map(|worker| instances.get(worker).cloned().unwrap_or_default())
                 .collect(),
             properties: builder.properties.clone(),
+            page: builder.page.clone(),
+            collapse: builder.collapse.clone(),
             locks: builder.locks.clone(),
             env: builder.env.clone(),
             steps: steps::resolve(&mut context, name, builder),
@@ -135,17 +138,25 @@ pub fn resolve(
             let resolved = Scheduler {
                 on: scheduler.on.clone(),
                 builders: scheduler.builders.clone(),
+                priority: scheduler.priority,
+                settle: scheduler.settle.clone(),
+                having: scheduler.having.clone(),
+                lacking: scheduler.lacking.clone(),
                 properties: scheduler.properties.clone(),
             };
             master.schedulers.insert(name.clone(), resolved);
         }
     }
+    reporters::resolve(&mut context, &homes, &mut masters);
+    let unchosen = variants::check(&mut context);
     let mut findings = context.findings;
     findings.sort_by(|a, b| a.place.cmp(&b.place));
     findings.dedup();
     if findings.iter().any(|finding| finding.severity == Severity::Error) {
         return Err(findings);
     }
+    // Only now, so that what is not chosen today is checked all the same.
+    variants::leave_out(&mut masters, &unchosen);
     let pipeline = Pipeline {
         fdroiddata: config.fdroiddata.clone(),
         apps: config.apps.clone(),
@@ -167,6 +178,7 @@ pub(super) fn locks_of(builder: &config::Builder) -> BTreeSet<&Name> {
 /// property it gives is one that its builders know.
 fn check_properties(context: &mut Context<'_, '_>, name: &Name, scheduler: &config::Scheduler) {
     let path = Path::root("schedulers").key(name.as_str());
+    check_change_keys(context, &path, scheduler);
     let config = context.config;
     let builders: Vec<_> = scheduler
         .builders
@@ -220,6 +232,25 @@ fn check_properties(context: &mut Context<'_, '_>, name: &Name, scheduler: &conf
                 );
             }
         }
+    }
+}
+
+/// Complains of what can only be said of changes where there are none.
+fn check_change_keys(context: &mut Context<'_, '_>, path: &Path, scheduler: &config::Scheduler) {
+    let waits_for_changes =
+        matches!(scheduler.on, Trigger::AppSource | Trigger::Fdroiddata | Trigger::Submitted(_));
+    let keys = [
+        ("settle", scheduler.settle.is_some()),
+        ("having", !scheduler.having.is_empty()),
+        ("lacking", !scheduler.lacking.is_empty()),
+    ];
+    for (key, _) in keys.iter().filter(|(_, given)| *given && !waits_for_changes) {
+        context.at_key(
+            Code::ConfigValue,
+            &path.key(*key),
+            "this scheduler does not wait for changes",
+            "delete it, or wait for `app-source`, `fdroiddata` or `submitted`",
+        );
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::pipeline::Context;
-use crate::config::{self, Access, Builder, Name, Path};
+use crate::config::{self, Access, Builder, Name, Path, PropertyType, TimeLimit};
 use crate::finding::Code;
 use crate::pipeline::{Action, Step};
 use crate::template::{Part, Template};
@@ -26,6 +26,7 @@ pub const BUILDBOT_PROPERTIES: &[&str] = &[
 pub(super) fn resolve(context: &mut Context<'_, '_>, name: &Name, builder: &Builder) -> Vec<Step> {
     let path = Path::root("builders").key(name.as_str());
     check_locks(context, &path, &builder.locks);
+    check_named_properties(context, &path, builder);
     let steps = builder.steps.iter().enumerate();
     steps
         .filter_map(|(i, step)| resolve_step(context, &path.key("steps").index(i), builder, step))
@@ -39,6 +40,9 @@ fn resolve_step(
     step: &config::Step,
 ) -> Option<Step> {
     check_locks(context, path, &step.locks);
+    if let Some(limit) = &step.timeout {
+        check_limit(context, &path.key("timeout"), builder, limit);
+    }
     let mut templates = Templates { context, builder };
     let mut actions: Vec<(&str, Option<Action>)> = Vec::new();
     if let Some(words) = &step.run {
@@ -64,7 +68,17 @@ fn resolve_step(
         if copy.folder {
             let message = "a folder cannot be copied to the worker";
             let help = "pack it into a file, or let the worker fetch it";
-            context.at_value(Code::ConfigValue, &path.key("folder"), message, help);
+            templates.context.at_value(Code::ConfigValue, &path.key("folder"), message, help);
+        }
+    }
+    if let Some(log) = &step.save_log {
+        let path = path.key("save-log");
+        let to = templates.one(&path.key("to"), &log.to);
+        actions.push(("save-log", to.map(|to| Action::SaveLog { step: log.step.clone(), to })));
+        let names: Vec<&str> = builder.steps.iter().filter_map(|s| s.name.as_deref()).collect();
+        if !names.contains(&log.step.as_str()) {
+            let context = &mut *templates.context;
+            context.unknown(&path.key("step"), false, "named step", &log.step, names);
         }
     }
     if actions.len() != 1 {
@@ -73,7 +87,7 @@ fn resolve_step(
             Code::OneKind,
             path,
             format!("this step does {} things: {}", given.len(), list(&given)),
-            "give just one of `run`, `run-on-master`, `git`, `upload` and `download`",
+            "give just one of `run`, `run-on-master`, `git`, `upload`, `download` and `save-log`",
         );
     }
     let (kind, action) = actions.pop()?;
@@ -85,9 +99,50 @@ fn resolve_step(
         env: step.env.clone(),
         timeout: step.timeout.clone().unwrap_or_else(|| builder.timeout.clone()),
         locks: step.locks.clone(),
-        always: step.always,
+        // A log is wanted most when its step has failed.
+        always: step.always || step.save_log.is_some(),
         on_failure: step.on_failure,
     })
+}
+
+/// Complains of properties that the builder names and does not declare, or not of that type.
+fn check_named_properties(context: &mut Context<'_, '_>, path: &Path, builder: &Builder) {
+    if let Some(page) = &builder.page {
+        check_property(context, &path.key("page"), builder, page, Some(PropertyType::AppId));
+    }
+    for (i, property) in builder.collapse.iter().enumerate() {
+        check_property(context, &path.key("collapse").index(i), builder, property, None);
+    }
+    check_limit(context, &path.key("timeout"), builder, &builder.timeout);
+}
+
+fn check_limit(context: &mut Context<'_, '_>, path: &Path, builder: &Builder, limit: &TimeLimit) {
+    if let TimeLimit::FromProperty(limit) = limit {
+        let path = path.key("property");
+        check_property(context, &path, builder, &limit.property, Some(PropertyType::Seconds));
+    }
+}
+
+fn check_property(
+    context: &mut Context<'_, '_>,
+    path: &Path,
+    builder: &Builder,
+    name: &Name,
+    type_: Option<PropertyType>,
+) {
+    match (builder.properties.get(name), type_) {
+        (None, _) => {
+            let known = builder.properties.keys().map(Name::as_str);
+            context.unknown(path, false, "property", name.as_str(), known);
+        }
+        (Some(property), Some(type_)) if property.r#type != type_ => context.at_value(
+            Code::ConfigType,
+            path,
+            format!("the property `{}` is of another type", name.as_str()),
+            format!("declare it with `type = \"{}\"`", type_.as_str()),
+        ),
+        _ => {}
+    }
 }
 
 /// The first two plain words of a command, or what else a step does. Buildbot cuts names at 50.
@@ -106,7 +161,7 @@ fn name_of(kind: &str, action: &Action) -> String {
             let path = checkout.url.url().path().trim_end_matches('/').trim_end_matches(".git");
             format!("git {}", path.rsplit('/').next().unwrap_or_default())
         }
-        Action::Upload { .. } | Action::Download { .. } => kind.to_owned(),
+        Action::Upload { .. } | Action::Download { .. } | Action::SaveLog { .. } => kind.to_owned(),
     };
     name.chars().take(50).collect()
 }

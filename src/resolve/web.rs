@@ -28,6 +28,17 @@ pub(super) fn check(context: &mut Context<'_, '_>) {
                 "write `{ secret = \"NAME\" }` and put the whole URL into that secret",
             );
         }
+        if let Some(submit) = &master.submit
+            && submit.password.is_none()
+            && submit.password_file.is_none()
+        {
+            context.at_value(
+                Code::ConfigMissingKey,
+                &path.key("submit"),
+                "nobody would know the password to submit with",
+                "give `password-file`, where the master writes it, or `password`, or both",
+            );
+        }
         let submit = master.submit.as_ref().map(|submit| ("submit", &submit.listen));
         let listens = [("workers", &master.workers), ("web", &master.web.listen)];
         for (what, listen) in listens.into_iter().chain(submit) {

@@ -6,16 +6,28 @@ fdroid-bb ships this package as it is beside the masters it generates.
 
 from . import rest  # noqa: F401  # mends Buildbot by being there
 from .app_git_poller import AppGitPoller
+from .app_page import AppFactory
 from .auth import SecretAuth
 from .check_properties import CheckProperties
 from .conditions import build_is_well
 from .other_pollers import app_hg_poller, app_svn_poller
+from .queue import ChangeScheduler, SameProperties
+from .reporters import CommitStatus, FailureMail
+from .save_log import SaveLog
+from .submit import SubmitSource
 from .vagrant import VagrantLatentWorker
 
 __all__ = [
+    "AppFactory",
     "AppGitPoller",
+    "ChangeScheduler",
     "CheckProperties",
+    "CommitStatus",
+    "FailureMail",
+    "SameProperties",
+    "SaveLog",
     "SecretAuth",
+    "SubmitSource",
     "VagrantLatentWorker",
     "app_hg_poller",
     "app_svn_poller",

@@ -28,7 +28,7 @@ def _text(pattern: str) -> Callable[[object], str | None]:
     return lambda value: value if isinstance(value, str) and compiled.match(value) else None
 
 
-def _app_id(value: object) -> str | None:
+def app_id(value: object) -> str | None:
     """As fdroidserver's `is_valid_package_name`, and short enough for a file name."""
     return value if isinstance(value, str) and len(value) < 250 and _APP_ID.match(value) else None
 
@@ -59,7 +59,7 @@ class Type(NamedTuple):
 
 
 TYPES: dict[str, Type] = {
-    "app-id": Type(_app_id, "an application id"),
+    "app-id": Type(app_id, "an application id"),
     "integer": Type(_integer, "a whole number from 0 to 2^63-1"),
     "seconds": Type(_seconds, "a whole number of seconds from 1 to 604800"),
     "commit": Type(_text(r"[0-9A-Fa-f]{7,64}"), "a commit: 7 to 64 hexadecimal digits"),
@@ -127,7 +127,7 @@ class CheckProperties(BuildStep):
     def _project(self) -> str | None:
         assert self.build is not None
         for stamp in self.build.getAllSourceStamps():
-            if _app_id(stamp.project) is not None:
+            if app_id(stamp.project) is not None:
                 return str(stamp.project)
         return None
 

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Keep the log of a step beside what it made.
+
+What Buildbot lacked: logs are in its database alone, and go when it is tidied, while an APK and the
+log of its build belong together for years.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from buildbot.process.buildstep import BuildStep
+from buildbot.process.results import SKIPPED, SUCCESS
+from twisted.internet import threads
+
+# Lines that are held in memory at once.
+_CHUNK = 10_000
+
+
+class SaveLog(BuildStep):
+    """Writes the logs of the step named `step` to the file `to`, whole or not at all."""
+
+    renderables: Sequence[str] = ("to",)
+
+    def __init__(self, *, step: str, to: Any, **kwargs: Any) -> None:
+        self.step = step
+        self.to = to
+        super().__init__(**kwargs)
+
+    async def run(self) -> int:  # type: ignore[override]  # BuildStep awaits either
+        """Skipped if that step did not run."""
+        assert self.build is not None
+        assert self.master is not None
+        steps = await self.master.data.get(("builds", self.build.buildid, "steps"))
+        ran = [s["stepid"] for s in steps if s["name"] == self.step and s["started_at"]]
+        if not ran:
+            return SKIPPED
+        path = Path(self.master.basedir, self.to)
+        new = path.with_name(f".{path.name}.{self.build.buildid}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with new.open("w", encoding="utf-8") as file:
+            for log in await self.master.data.get(("steps", ran[-1], "logs")):
+                for first in range(0, log["num_lines"], _CHUNK):
+                    last = min(first + _CHUNK, log["num_lines"]) - 1
+                    text = await self.master.db.logs.getLogLines(log["logid"], first, last)
+                    # The first character of a line says where it came from.
+                    marked = log["type"] == "s"
+                    lines = [line[marked:] for line in text.splitlines(keepends=True)]
+                    await threads.deferToThread(file.writelines, lines)
+        new.replace(path)
+        return SUCCESS

@@ -1,0 +1,66 @@
+//! Who is told of builds, in `fdroid-bb.toml`.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::types::Secret;
+use super::values::{Name, WebUrl};
+
+/// Somebody who is told of builds. Just one of `mail` and `gitlab` says how.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Reporter {
+    /// The builders whose builds are told of, all on one master.
+    #[schemars(length(min = 1))]
+    pub builders: Vec<Name>,
+    /// A mail for each new cause of failure: none while the same thing goes on failing.
+    pub mail: Option<Mail>,
+    /// The state of each build at the commit of fdroiddata that it is for.
+    pub gitlab: Option<Gitlab>,
+}
+
+/// Mails, and the server that takes them.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Mail {
+    /// The sender's address.
+    #[schemars(email)]
+    pub from: String,
+    /// The addresses of those who get them.
+    #[schemars(length(min = 1))]
+    pub to: Vec<String>,
+    /// The mail server.
+    #[serde(default = "default_relay")]
+    #[schemars(length(min = 1))]
+    pub relay: String,
+    /// Its port.
+    #[serde(default = "default_port")]
+    #[schemars(range(min = 1))]
+    pub port: u16,
+    /// Whether the connection is encrypted.
+    #[serde(default)]
+    pub tls: bool,
+    /// Who the master is to the mail server; nobody in particular if not given.
+    #[schemars(length(min = 1))]
+    pub user: Option<String>,
+    /// The password of `user`.
+    pub password: Option<Secret>,
+}
+
+/// A project of a GitLab.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Gitlab {
+    /// The project's page, such as `https://gitlab.com/fdroid/fdroiddata`.
+    pub project: WebUrl,
+    /// A token with the scope `api`.
+    pub token: Secret,
+}
+
+fn default_relay() -> String {
+    "localhost".to_owned()
+}
+
+fn default_port() -> u16 {
+    25
+}

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Take submitted changes, with a password that local programs find in a file.
+
+What Buildbot lacked: the password must be in its configuration, and whoever submits has to be
+told. fdroidserver reads it from a fixed path below `/tmp`, a folder in which anybody may have
+put anything before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from buildbot.changes.pb import PBChangeSource
+from buildbot.process.properties import Properties
+from twisted.internet import defer
+
+
+class SubmitSource(PBChangeSource):
+    """As Buildbot's; `password_file` gets the password, which is a new one if `passwd` is None."""
+
+    compare_attrs: ClassVar[Sequence[str]] = ("password_file",)
+
+    def __init__(self, *, port: str, user: str, password_file: str, passwd: Any = None) -> None:
+        super().__init__(user=user, passwd=passwd, port=port, name="submit")
+        self.password_file = password_file
+        self._made = secrets.token_urlsafe(32)
+
+    def _register(self, port: int | str | None) -> defer.Deferred[None]:
+        return defer.ensureDeferred(self._listen(port))
+
+    async def _listen(self, port: int | str | None) -> None:
+        password = self._made
+        if self.passwd is not None:
+            properties = Properties()
+            properties.master = self.master
+            password = await properties.render(self.passwd)
+        # Before the port is open, so that whoever finds it open finds the password.
+        write_private(self.password_file, password)
+        self.registered_port = port
+        self.registration = await self.master.pbmanager.register(
+            port, self.user, password, self.getPerspective
+        )
+
+
+def write_private(path: str, text: str) -> None:
+    """Write a file that only this user can read, in a folder that only this user can enter.
+
+    PermissionError if the folder is somebody else's or open to others: in `/tmp`, whoever came
+    first may have put it there. No link is followed, and nothing is looked up twice.
+    """
+    folder, name = os.path.split(path)
+    with contextlib.suppress(FileExistsError):
+        Path(folder).mkdir(mode=0o700)
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError as e:
+        raise PermissionError(f"{folder} is no folder: delete it, then start again") from e
+    try:
+        found = os.fstat(fd)
+        if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+            raise PermissionError(
+                f"{folder} belongs to another user or is open to others: nothing was written "
+                "there; look who made it, delete it, then start again"
+            )
+        new = f".{name}.{secrets.token_hex(8)}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        with os.fdopen(os.open(new, flags, 0o600, dir_fd=fd), "w") as file:
+            file.write(f"{text}\n")
+        os.replace(new, name, src_dir_fd=fd, dst_dir_fd=fd)
+    finally:
+        os.close(fd)

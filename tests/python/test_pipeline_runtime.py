@@ -1,0 +1,489 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Requests, priorities, pages of apps, passwords in files, logs and mails, as a description makes
+them, in a real master. What is sent is sent with the real `buildbot sendchange`.
+"""
+
+from __future__ import annotations
+
+import email
+import os
+import socket
+import socketserver
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from email import policy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fdroid_bb.app_page import source_of
+from fdroid_bb.submit import write_private
+from masters import Master, free_port, wait_for
+from program import generate
+
+SUCCESS, WARNINGS, FAILURE, SKIPPED, EXCEPTION, RETRY, CANCELLED = range(7)
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+CYCLE = "8c3a3b0d0e9f4c51a7a7f14b6bd5b2c1"
+SECRET = "shown to nobody"
+
+CONFIG = r"""
+variants = ["first"]
+
+[fdroiddata]
+url = "https://gitlab.com/fdroid/fdroiddata.git"
+
+[masters.main]
+title = "Queue"
+url = "http://127.0.0.1:WWW_PORT/"
+workers = "127.0.0.1:PB_PORT"
+submit = { listen = "127.0.0.1:SUBMIT_PORT", user = "fdroid", password-file = "PASSWORD_FILE" }
+
+[masters.main.web]
+listen = "127.0.0.1:WWW_PORT"
+users.admin = { password = { secret = "admin" }, roles = ["admin"] }
+allow = { force = ["admin"], stop = ["admin"], manage = ["admin"] }
+
+[workers.one]
+master = "main"
+local = {}
+
+[workers.two]
+master = "main"
+local = {}
+
+[workers.unchosen]
+master = "main"
+local = {}
+
+# Builds wait here until the gate is open.
+[builders.build]
+workers = ["one"]
+page = "packageName"
+properties.packageName = { type = "app-id" }
+properties.versionCode = { type = "integer" }
+properties.timeout = { type = "seconds", optional = true }
+properties.buildCycleUuid = { type = "word", optional = true }
+
+[[builders.build.steps]]
+name = "gate"
+run = ["sh", "-c", "while [ ! -e GATE ]; do sleep 0.05; done"]
+
+[[builders.build.steps]]
+name = "build"
+run = [
+    "python3", "-c", "import sys; print('built', sys.argv[1]); sys.exit('.bad' in sys.argv[1])",
+    "{packageName}:{versionCode}",
+]
+timeout = { property = "timeout", default = "1min" }
+
+[[builders.build.steps]]
+save-log = { step = "build", to = "logs/{packageName}_{versionCode}.log" }
+
+[builders.other-build]
+variant = "second"
+workers = ["unchosen"]
+properties.packageName = { type = "app-id" }
+properties.versionCode = { type = "integer" }
+properties.timeout = { type = "seconds", optional = true }
+steps = [{ run = ["true"] }]
+
+[builders.look]
+variant = "first"
+workers = ["two"]
+page = "packageName"
+collapse = ["packageName"]
+properties.packageName = { type = "app-id" }
+properties.pause = { type = "integer", optional = true }
+
+[[builders.look.steps]]
+name = "look"
+run = ["sleep", "0{pause}"]
+
+[schedulers.news]
+on = { submitted = "build" }
+lacking = ["buildCycleUuid"]
+priority = 10
+builders = ["other-build", "build"]
+
+[schedulers.cycle]
+on = { submitted = "build" }
+having = ["buildCycleUuid"]
+builders = ["build"]
+
+[schedulers.tags]
+on = { submitted = "tag" }
+settle = "2s"
+builders = ["look"]
+
+[schedulers.at-once]
+on = { submitted = "at-once" }
+builders = ["look"]
+
+[schedulers.button]
+on = "person"
+priority = 20
+builders = ["build", "look"]
+
+[reporters.mails]
+builders = ["build"]
+
+[reporters.mails.mail]
+from = "buildbot@example.org"
+to = ["people@example.org"]
+relay = "127.0.0.1"
+port = MAIL_PORT
+"""
+
+
+class Mails(socketserver.ThreadingTCPServer):
+    """A mail server that keeps what it is sent."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        self.received: list[Any] = []
+        super().__init__(("127.0.0.1", 0), _Smtp)
+
+
+class _Smtp(socketserver.StreamRequestHandler):
+    server: Mails
+
+    def handle(self) -> None:
+        self.wfile.write(b"220 test\r\n")
+        while line := self.rfile.readline():
+            word = line.split()[0].upper()
+            if word == b"DATA":
+                self.wfile.write(b"354 go on\r\n")
+                text = b""
+                while (line := self.rfile.readline()) != b".\r\n":
+                    text += line
+                self.server.received.append(email.message_from_bytes(text, policy=policy.default))
+            self.wfile.write(b"221 bye\r\n" if word == b"QUIT" else b"250 ok\r\n")
+
+
+class World:
+    """A master of CONFIG."""
+
+    def __init__(self, folder: Path, mail_port: int = 9) -> None:
+        self.gate = folder / "gate"
+        self.password = folder / "shared" / "passwd"
+        values = {
+            "WWW_PORT": free_port(),
+            "PB_PORT": free_port(),
+            "SUBMIT_PORT": free_port(),
+            "MAIL_PORT": mail_port,
+            "PASSWORD_FILE": self.password,
+            "GATE": self.gate,
+        }
+        self.submit_port = values["SUBMIT_PORT"]
+        text = CONFIG
+        for name, value in values.items():
+            text = text.replace(name, str(value))
+        config = folder / "fdroid-bb.toml"
+        config.write_text(text)
+        data = folder / "fdroiddata"
+        (data / "metadata").mkdir(parents=True)
+        masters = generate(config, data, folder / "out")
+        basedir = folder / "master"
+        (basedir / "secrets").mkdir(parents=True, mode=0o700)
+        (basedir / "secrets/admin").write_text(f"{SECRET}\n")
+        (basedir / "secrets/admin").chmod(0o600)
+        www_port = int(str(values["WWW_PORT"]))
+        path = masters / "main/master.cfg"
+        self.master = Master(basedir, configfile=path, www_port=www_port)
+
+    def send(self, app: str, category: str = "build", **properties: object) -> None:
+        """As fdroidserver's senders do."""
+        password = self.password.read_text().strip()
+        command = [
+            str(Path(sys.executable).parent / "buildbot"),
+            "sendchange",
+            f"--master=127.0.0.1:{self.submit_port}",
+            f"--auth=fdroid:{password}",
+            "--branch=master",
+            "--repository='https://gitlab.com/fdroid/fdroiddata'",
+            f"--revision={COMMIT}",
+            f"--category={category}",
+            f"--who={app}",
+            f"--project={app}",
+            f"--property=packageName:{app}",
+            *(f"--property={name}:{value}" for name, value in properties.items()),
+            f"metadata/{app}.yml",
+        ]
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
+
+    def press(self, builder: str, **values: object) -> None:
+        """Force a build."""
+        who = self.master.login("admin", SECRET)
+        answer = self.master.force("button", builder, who, **values)
+        assert answer.status == 200, answer
+
+    def waiting(self) -> int:
+        """How many requests no build has taken."""
+        found = self.master.rest("buildrequests?claimed=false")["buildrequests"]
+        return len(found)
+
+    def builds(self, count: int, seconds: float = 60) -> list[dict[str, Any]]:
+        """All builds in the order they started, once there are `count` and all are complete."""
+
+        def complete() -> list[dict[str, Any]]:
+            found: list[dict[str, Any]] = self.master.rest("builds?property=*&order=buildid")[
+                "builds"
+            ]
+            done = len(found) >= count and all(build["complete"] for build in found)
+            return found if done and not self.waiting() else []
+
+        return wait_for(f"{count} builds", complete, seconds)
+
+    def close(self) -> None:
+        """Builds wait from now on."""
+        self.gate.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    with world.master:
+        yield world
+
+
+def what(build: dict[str, Any]) -> str:
+    """App and version."""
+    properties = build["properties"]
+    return f"{properties['packageName'][0]}:{properties.get('versionCode', [''])[0]}"
+
+
+def test_what_waits_is_kept_apart_and_in_order_and_survives_a_restart(world: World) -> None:
+    # One build holds the only worker; all others wait, of the same app and commit.
+    world.send("org.example.first", versionCode=1)
+    wait_for("the first build", lambda: world.master.rest("builds")["builds"])
+    for version in (1, 2, 3):
+        world.send("org.example.cycle", versionCode=version, buildCycleUuid=CYCLE)
+    for version in (4, 5, 6, 7):
+        world.send("org.example.news", versionCode=version)
+    for version in (8, 9, 10):
+        world.press("build", packageName="org.example.person", versionCode=version)
+    wait_for("the queue", lambda: world.waiting() == 10)
+    world.master.kill()
+    world.master.start()
+    assert world.waiting() in (10, 11)
+    world.gate.touch()
+    # The first is done again, for the master was killed while it ran.
+    builds = world.builds(12)
+    assert builds[0]["results"] in (RETRY, EXCEPTION, CANCELLED)
+    done = [what(build) for build in builds[1:]]
+    assert all(build["results"] == SUCCESS for build in builds[1:])
+    assert sorted(done) == sorted(
+        ["org.example.first:1"]
+        + [f"org.example.cycle:{n}" for n in (1, 2, 3)]
+        + [f"org.example.news:{n}" for n in (4, 5, 6, 7)]
+        + [f"org.example.person:{n}" for n in (8, 9, 10)]
+    )
+    done.remove("org.example.first:1")
+    assert done == [
+        *(f"org.example.person:{n}" for n in (8, 9, 10)),
+        *(f"org.example.news:{n}" for n in (4, 5, 6, 7)),
+        *(f"org.example.cycle:{n}" for n in (1, 2, 3)),
+    ]
+    # The properties are what it worked with, not only what it shows.
+    for build in builds[1:]:
+        assert f"built {what(build)}\n" in world.master.steps(build)["build"]["text"]
+
+
+def test_many_tags_are_one_build(world: World) -> None:
+    for _ in range(10):
+        world.send("org.example.tagged", "tag")
+    world.send("org.example.other", "tag")
+    builds = world.builds(2)
+    time.sleep(3)
+    assert sorted(map(what, world.builds(2))) == ["org.example.other:", "org.example.tagged:"]
+    assert all(build["results"] == SUCCESS for build in builds)
+
+
+def test_tags_wait_also_over_a_restart(world: World) -> None:
+    for app in ("a", "b", "c"):
+        world.send(f"org.example.{app}", "tag")
+    world.master.kill()
+    world.master.start()
+    assert sorted(map(what, world.builds(3))) == [f"org.example.{app}:" for app in "abc"]
+
+
+def test_of_equal_requests_that_wait_one_is_built(world: World) -> None:
+    world.press("look", packageName="org.example.busy", pause=3)
+    wait_for("the first build", lambda: world.master.rest("builds")["builds"])
+    for _ in range(3):
+        for app in ("a", "b"):
+            world.send(f"org.example.{app}", "at-once")
+    # What a person asked for keeps its place before what comes by itself.
+    world.press("look", packageName="org.example.c")
+    world.send("org.example.c", "at-once")
+    found = [what(build) for build in world.builds(5)]
+    assert found[:2] == ["org.example.busy:", "org.example.c:"]
+    assert sorted(found[2:]) == ["org.example.a:", "org.example.b:", "org.example.c:"]
+
+
+def test_each_app_has_a_page(world: World) -> None:
+    world.gate.touch()
+    world.send("org.example.paged", versionCode=1)
+    world.send("org.example.paged", versionCode=2)
+    world.press("look", packageName="org.example.paged")
+    # No application id, and one that is a real builder's name.
+    world.press("look", packageName="<script>alert(1)</script>")
+    world.press("look", packageName="build")
+    world.builds(5)
+    pages = {page["name"]: page for page in world.master.rest("builders")["builders"]}
+    assert "_virtual_" not in pages["look"]["tags"]
+    page = pages["org.example.paged"]
+    assert page["tags"] == ["_virtual_"]
+    builds = world.master.rest(f"builders/{page['builderid']}/builds?property=*")["builds"]
+    assert sorted(build["properties"]["buildername"][0] for build in builds) == [
+        "build",
+        "build",
+        "look",
+    ]
+    assert page["description_html"] == (
+        '<a href="https://gitlab.com/fdroid/fdroiddata/-/blob/master/metadata/'
+        'org.example.paged.yml">metadata</a> · '
+        '<a href="https://f-droid.org/packages/org.example.paged/">f-droid.org</a>'
+    )
+    assert "build (app)" in pages
+    refused = pages["(no app)"]
+    assert not any("script" in page["name"] for page in pages.values())
+    [build] = world.master.rest(f"builders/{refused['builderid']}/builds")["builds"]
+    assert build["results"] == FAILURE
+
+
+def test_the_source_of_an_app_is_found_in_what_was_generated(tmp_path: Path) -> None:
+    (tmp_path / "main").mkdir()
+    (tmp_path / "main/pollers.py").write_text(
+        'POLLERS = [\n    git("a.b", "https://example.org/a", tags=""),\n'
+        '    git("axb", "https://example.org/x"),\n    svn("c", "svn://example.org/c"),\n]\n'
+    )
+    assert source_of("a.b", tmp_path) == "https://example.org/a"
+    assert source_of("axb", tmp_path) == "https://example.org/x"
+    assert source_of("c", tmp_path) is None
+    assert source_of("d", tmp_path) is None
+
+
+def test_a_property_bounds_the_time(world: World) -> None:
+    world.gate.touch()
+    world.send("org.example.limited", versionCode=1, timeout=77)
+    world.send("org.example.unlimited", versionCode=1)
+    limits = {}
+    for build in world.builds(2):
+        text = world.master.steps(build)["build"]["text"]
+        limits[what(build)] = next(
+            line.split("maxTime ")[1] for line in text.splitlines() if "maxTime" in line
+        )
+    assert limits == {"org.example.limited:1": "77 secs)", "org.example.unlimited:1": "60 secs)"}
+
+
+def test_the_log_of_a_step_is_kept(world: World) -> None:
+    world.gate.touch()
+    world.send("org.example.kept", versionCode=1)
+    world.send("org.example.bad", versionCode=2)
+    world.builds(2)
+    logs = world.master.basedir / "logs"
+    assert sorted(path.name for path in logs.iterdir()) == [
+        "org.example.bad_2.log",
+        "org.example.kept_1.log",
+    ]
+    assert "built org.example.kept:1\n" in (logs / "org.example.kept_1.log").read_text()
+    assert "built org.example.bad:2\n" in (logs / "org.example.bad_2.log").read_text()
+
+
+def test_the_port_is_for_this_machine_and_the_password_for_this_user(world: World) -> None:
+    port = int(str(world.submit_port))
+    socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    # Any other address of this machine is one that others could reach.
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.2", port), timeout=5)
+    assert stat.S_IMODE(world.password.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE(world.password.stat().st_mode) == 0o600
+    first = world.password.read_text()
+    world.master.stop()
+    world.master.start()
+    second = world.password.read_text()
+    assert first != second
+    assert len(second.strip()) >= 32
+    told = [world.master.log()] + [
+        world.master.ask("GET", f"/api/v2/{path}").text for path in ("changesources", "schedulers")
+    ]
+    assert not any(second.strip() in text for text in told)
+
+
+def test_a_password_goes_only_where_nobody_else_was_first(tmp_path: Path) -> None:
+    good = tmp_path / "good" / "passwd"
+    write_private(str(good), "one")
+    write_private(str(good), "two")
+    assert good.read_text() == "two\n"
+    # A link that waits for the password is replaced, not followed.
+    trap = tmp_path / "trap"
+    good.unlink()
+    good.symlink_to(trap)
+    write_private(str(good), "three")
+    assert not trap.exists()
+    assert not good.is_symlink()
+    open_folder = tmp_path / "open"
+    open_folder.mkdir(mode=0o700)
+    open_folder.chmod(0o755)
+    linked = tmp_path / "linked"
+    linked.symlink_to(tmp_path / "good")
+    (tmp_path / "file").touch()
+    for folder in (open_folder, linked, tmp_path / "file"):
+        with pytest.raises(PermissionError, match=r"delete it"):
+            write_private(str(folder / "passwd"), "secret")
+    if os.geteuid() == 0:
+        foreign = tmp_path / "foreign"
+        foreign.mkdir(mode=0o700)
+        os.chown(foreign, 65534, 65534)
+        with pytest.raises(PermissionError, match="belongs to another user"):
+            write_private(str(foreign / "passwd"), "secret")
+        assert not list(foreign.iterdir())
+
+
+def test_one_cause_is_one_mail(tmp_path: Path) -> None:
+    mails = Mails()
+    threading.Thread(target=mails.serve_forever, daemon=True).start()
+    world = World(tmp_path, mails.server_address[1])
+    world.gate.touch()
+    with world.master:
+        for version in (1, 2, 3):
+            world.send("org.example.bad", versionCode=version)
+        world.send("org.example.good", versionCode=1)
+        world.builds(4)
+        wait_for("a mail", lambda: mails.received)
+        world.master.stop()
+        # What was told is not told again after a restart, but of another app it is.
+        world.master.start()
+        world.send("org.example.bad", versionCode=4)
+        world.send("org.example.bad2", versionCode=1)
+        world.builds(6)
+        wait_for("another mail", lambda: len(mails.received) > 1)
+        time.sleep(1)
+    mails.shutdown()
+    mails.server_close()
+    subjects = [mail["Subject"] for mail in mails.received]
+    assert subjects == [
+        "build org.example.bad: failure in «build»",
+        "build org.example.bad2: failure in «build»",
+    ]
+    mail = mails.received[0]
+    assert mail["To"] == "people@example.org"
+    text = mail.get_content()
+    assert "built org.example.bad:1" in text
+    assert f"http://127.0.0.1:{world.master.www_port}/#/builders/" in text
+
+
+def test_what_is_not_chosen_is_not_there(world: World) -> None:
+    names = {builder["name"] for builder in world.master.rest("builders")["builders"]}
+    assert names == {"build", "look"}
+    workers = {worker["name"] for worker in world.master.rest("workers")["workers"]}
+    assert workers == {"one", "two"}
