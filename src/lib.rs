@@ -14,6 +14,7 @@ pub mod pipeline;
 pub mod remote;
 pub mod render;
 pub mod resolve;
+pub mod submit;
 pub mod template;
 pub mod text;
 pub mod write;

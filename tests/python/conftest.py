@@ -36,6 +36,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 DOCKER_IMAGE = "fdroid-bb/worker:test"
 VAGRANT_BOX = "fdroid-bb-test"
 BARE_BOX = "fdroid-bb-bare"
+CHECKUPDATES_IMAGE = "fdroid-bb/checkupdates:test"
+BUILDSERVER_BOX = "fdroid-bb-fdroid"
 
 _REMEDY = "make it ready with ./dev testbed"
 
@@ -52,8 +54,9 @@ def _answers(*command: str) -> str | None:
 @pytest.fixture(scope="session")
 def docker_engine() -> None:
     """A Docker engine with the images of the testbed."""
-    if _answers("docker", "image", "inspect", DOCKER_IMAGE) is None:
-        pytest.skip(f"no Docker engine with the image {DOCKER_IMAGE}: {_REMEDY}")
+    for image in (DOCKER_IMAGE, CHECKUPDATES_IMAGE):
+        if _answers("docker", "image", "inspect", image) is None:
+            pytest.skip(f"no Docker engine with the image {image}: {_REMEDY}")
 
 
 @pytest.fixture(scope="session")
@@ -68,8 +71,9 @@ def vagrant_boxes() -> set[tuple[str, str]]:
 @pytest.fixture(scope="session")
 def vagrant_libvirt(vagrant_boxes: set[tuple[str, str]]) -> None:
     """Vagrant with libvirt, and the boxes of the testbed."""
-    if not {(VAGRANT_BOX, "libvirt"), (BARE_BOX, "libvirt")} <= vagrant_boxes:
-        pytest.skip(f"no Vagrant with the boxes {VAGRANT_BOX} and {BARE_BOX}: {_REMEDY}")
+    wanted = [VAGRANT_BOX, BARE_BOX, BUILDSERVER_BOX]
+    if not {(box, "libvirt") for box in wanted} <= vagrant_boxes:
+        pytest.skip(f"no Vagrant with the boxes {', '.join(wanted)}: {_REMEDY}")
     if _answers("virsh", "-c", "qemu:///system", "list") is None:
         pytest.skip(f"libvirt does not answer: {_REMEDY}")
 
@@ -79,6 +83,26 @@ def vagrant_docker(docker_engine: None, vagrant_boxes: set[tuple[str, str]]) -> 
     """Vagrant with Docker, and the box of the testbed."""
     if (VAGRANT_BOX, "docker") not in vagrant_boxes:
         pytest.skip(f"no Vagrant with the box {VAGRANT_BOX} for docker: {_REMEDY}")
+
+
+@pytest.fixture(scope="session")
+def fdroidserver() -> Path:
+    """The folder of the command `fdroid`, from PyPI."""
+    folder = Path(os.environ.get("FDROIDSERVER", "/nonexistent"))
+    if not (folder / "fdroid").exists():
+        pytest.skip(f"no fdroid in {folder}: set FDROIDSERVER, as ./dev test does")
+    if shutil.which("apksigner") is None:
+        pytest.skip(f"no apksigner: {_REMEDY}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """A browser."""
+    found = shutil.which("chromium")
+    if found is None:
+        pytest.skip(f"no chromium: {_REMEDY}")
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -56,12 +56,16 @@ class Repository:
 class Server:
     """Serves the repositories below `root`.
 
-    On a port of loopback, any free one if not given. `/moved/X` redirects to `/X`,
-    `/moved-away/X` to another host.
+    On a port of loopback, or of `address`; any free one if not given. `/moved/X` redirects to
+    `/X`, `/moved-away/X` to another host. Who sends the header `Authorization: PUSH` with `push`
+    as PUSH may push.
     """
 
-    def __init__(self, root: Path, port: int = 0) -> None:
+    def __init__(
+        self, root: Path, port: int = 0, *, address: str = "127.0.0.1", push: str | None = None
+    ) -> None:
         self.root = root
+        self.address = address
         # Held while a request is answered. A test that holds it makes several changes at once.
         self.quiet = threading.Lock()
         quiet = self.quiet
@@ -93,6 +97,9 @@ class Server:
                     "CONTENT_TYPE": self.headers.get("Content-Type", ""),
                     "REMOTE_ADDR": "127.0.0.1",
                 }
+                if push is not None and self.headers.get("Authorization") == push:
+                    # To git's http-backend, whoever is known may push.
+                    env["REMOTE_USER"] = "somebody"
                 if self.headers.get("Content-Encoding"):
                     env["HTTP_CONTENT_ENCODING"] = self.headers["Content-Encoding"]
                 with quiet:
@@ -113,13 +120,13 @@ class Server:
             def log_message(self, *args: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._server = ThreadingHTTPServer((address, port), Handler)
         port = self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def repository(self, name: str) -> Repository:
         """A new one."""
-        return Repository(self.root / name, f"http://127.0.0.1:{self.port}/{name}")
+        return Repository(self.root / name, f"http://{self.address}:{self.port}/{name}")
 
     def close(self) -> None:
         """Stop listening."""

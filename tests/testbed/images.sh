@@ -6,12 +6,16 @@
 #                            WORK/test.box    for Vagrant and libvirt, with a worker
 #                            WORK/bare.box    the same without
 #                            WORK/docker.box  for Vagrant's docker provider
+#                            WORK/fdroid.tar  for docker images: what recipes/install.sh makes
+#                            WORK/fdroid.box  the same for Vagrant and libvirt
 #                            WORK/wheels      what puts a worker into the bare one
 #
 # The machines have neither systemd nor an initramfs of Debian's: QEMU without KVM boots them in
 # seconds.
 set -euo pipefail
-inside=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/inside
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+inside=$here/inside
+recipes=$here/../../recipes
 work=$1
 pip=$2
 cd "$work"
@@ -26,43 +30,55 @@ mmdebstrap -q --variant=extract --dpkgopt='path-exclude=/usr/share/doc/*' \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
     --include=base-files,bash,busybox-static,coreutils,dropbear-bin,libc-bin,libpython3-stdlib,openssh-client,python3-minimal,sudo,tar \
     bookworm root.tar
-mkdir root
-tar -C root -xpf root.tar --exclude='./dev/*'
-for applet in awk clear find free grep gzip hostname id ifconfig insmod ip kill less lsmod mount \
-    ping pkill poweroff ps reboot route sed sh sleep top udhcpc umount vi wc which xargs; do
-    [[ -e root/bin/$applet || -e root/usr/bin/$applet ]] || ln -s /bin/busybox "root/bin/$applet"
-done
-mkdir -p root/{dev,proc,sys,run,tmp,opt,home/vagrant/.ssh,etc/dropbear,etc/sudoers.d}
+unpack() { # ROOT
+    mkdir "$1"
+    tar -C "$1" -xpf "$1.tar" --exclude='./dev/*'
+    mkdir -p "$1"/{dev,proc,sys,run,tmp,opt,etc/dropbear,etc/sudoers.d}
+    mknod -m 666 "$1/dev/null" c 1 3
+    mknod -m 666 "$1/dev/urandom" c 1 9
+    mknod -m 600 "$1/dev/console" c 5 1
+}
+unpack root
+mkdir -p root/home/vagrant/.ssh
 printf '%s\n' 'root:x:0:0:root:/root:/bin/bash' 'nobody:x:65534:65534::/:/bin/false' \
     'vagrant:x:1000:1000::/home/vagrant:/bin/bash' >root/etc/passwd
 printf '%s\n' 'root:x:0:' 'vagrant:x:1000:' 'nogroup:x:65534:' >root/etc/group
 printf '%s\n' 'root:*:19000:0:99999:7:::' 'vagrant:*:19000:0:99999:7:::' >root/etc/shadow
 chmod 600 root/etc/shadow
 printf '%s\n' /bin/sh /bin/bash >root/etc/shells
-echo buildserver >root/etc/hostname
-echo '127.0.0.1 localhost buildserver' >root/etc/hosts
 printf '%s\n' 'passwd: files' 'group: files' 'hosts: files dns' >root/etc/nsswitch.conf
 for kind in account auth password session session-noninteractive; do
     echo "${kind%%-*} required pam_permit.so" >"root/etc/pam.d/common-$kind"
 done
-echo 'vagrant ALL=(ALL) NOPASSWD: ALL' >root/etc/sudoers.d/vagrant
-chmod 440 root/etc/sudoers.d/vagrant
-# Vagrant puts a key of its own in the place of this one, which everybody has.
-install -m 600 "$(find / -xdev -path '*/vagrant-*/keys/vagrant.pub' -print -quit)" \
-    root/home/vagrant/.ssh/authorized_keys
-chmod 700 root/home/vagrant/.ssh
-chown -R 1000:1000 root/home/vagrant
-chroot root ldconfig
-mknod -m 666 root/dev/null c 1 3
-mknod -m 666 root/dev/urandom c 1 9
-mknod -m 600 root/dev/console c 5 1
-for kind in rsa ed25519; do
-    chroot root dropbearkey -t $kind -f "/etc/dropbear/dropbear_${kind}_host_key" >/dev/null 2>&1
-done
-install -m 755 "$inside"/{rcS,udhcpc.sh} root/etc/
-install -m 644 "$inside/inittab" root/etc/
-install -m 755 "$inside/shutdown" root/sbin/
-ln -sf /bin/busybox root/sbin/init
+# What makes a root file system one that Vagrant can boot and log into.
+bootable() { # ROOT
+    local root=$1 applet kind
+    for applet in awk clear find free grep gzip hostname id ifconfig insmod ip kill less lsmod \
+        mount ping pkill poweroff ps reboot route sed sh sleep top udhcpc umount vi wc which \
+        xargs; do
+        [[ -e $root/bin/$applet || -e $root/usr/bin/$applet ]] ||
+            ln -s /bin/busybox "$root/bin/$applet"
+    done
+    echo buildserver >"$root/etc/hostname"
+    echo '127.0.0.1 localhost buildserver' >"$root/etc/hosts"
+    echo 'vagrant ALL=(ALL) NOPASSWD: ALL' >"$root/etc/sudoers.d/vagrant"
+    chmod 440 "$root/etc/sudoers.d/vagrant"
+    # Vagrant puts a key of its own in the place of this one, which everybody has.
+    install -d -m 700 "$root/home/vagrant/.ssh"
+    install -m 600 "$(find / -xdev -path '*/vagrant-*/keys/vagrant.pub' -print -quit)" \
+        "$root/home/vagrant/.ssh/authorized_keys"
+    chown -R 1000:1000 "$root/home/vagrant"
+    chroot "$root" ldconfig
+    for kind in rsa ed25519; do
+        chroot "$root" dropbearkey -t $kind -f "/etc/dropbear/dropbear_${kind}_host_key" \
+            >/dev/null 2>&1
+    done
+    install -m 755 "$inside"/{rcS,udhcpc.sh} "$root/etc/"
+    install -m 644 "$inside/inittab" "$root/etc/"
+    install -m 755 "$inside/shutdown" "$root/sbin/"
+    ln -sf /bin/busybox "$root/sbin/init"
+}
+bootable root
 
 echo "kernel"
 kernel=$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends: linux-image/ { print $2 }')
@@ -80,17 +96,17 @@ done
 install -m 755 "$inside/init" initramfs/init
 (cd initramfs && find . | ../root/bin/busybox cpio -o -H newc 2>/dev/null | gzip -1) >box/initrd
 
-box() { # FILE
+box() { # ROOT FILE
     truncate -s 2G disk.raw
-    mkfs.ext4 -q -F -O ^has_journal -d root disk.raw
+    mkfs.ext4 -q -F -O ^has_journal -d "$1" disk.raw
     qemu-img convert -f raw -O qcow2 disk.raw box/box.img
     rm disk.raw
     echo '{"provider": "libvirt", "format": "qcow2", "virtual_size": 2}' >box/metadata.json
     cp "$inside/Vagrantfile.libvirt" box/Vagrantfile
-    tar -C box -cf "$1" metadata.json Vagrantfile box.img vmlinuz initrd
+    tar -C box -cf "$2" metadata.json Vagrantfile box.img vmlinuz initrd
 }
 echo "box without a worker"
-box bare.box
+box root bare.box
 
 echo "box with one"
 mkdir root/opt/worker
@@ -99,8 +115,25 @@ install -m 755 "$inside/bbworker" root/usr/bin/
 install -m 644 "$inside/buildbot.tac" root/opt/worker/
 # Compiled once here, not at each boot under emulation.
 chroot root python3 -m compileall -q /opt/worker /usr/lib/python3.11 >/dev/null 2>&1 || true
-box test.box
+box root test.box
 tar -C root -cf root.tar --exclude=./dev .
+
+echo "fdroidserver, by its recipe"
+mmdebstrap -q --variant=minbase --dpkgopt='path-exclude=/usr/share/doc/*' \
+    --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
+    --include=busybox-static,dropbear-bin,sudo bookworm fdroid.tar
+unpack fdroid
+mkdir fdroid/recipe
+cp "$recipes"/{bbworker,install.sh,requirements.lock} fdroid/recipe/
+# Packages come from where this machine gets them, and are trusted as it trusts them.
+cp /etc/resolv.conf fdroid/etc/
+cp -r /usr/local/share/ca-certificates fdroid/usr/local/share/
+[[ ! -e /etc/pip.conf ]] || cp /etc/pip.conf fdroid/etc/
+chroot fdroid /recipe/install.sh
+rm -rf fdroid/recipe fdroid/etc/pip.conf fdroid/etc/resolv.conf
+bootable fdroid
+box fdroid fdroid.box
+tar -C fdroid -cf fdroid.tar --exclude=./dev .
 
 echo "box for docker"
 mkdir docker

@@ -21,8 +21,9 @@ die() {
 command -v apt-get >/dev/null || die "this is for Debian: there is no apt-get"
 
 # A newer qemu-utils from elsewhere would keep out the emulator of the same release.
-packages=(dnsmasq-base e2fsprogs libvirt-clients libvirt-daemon-system libvirt-daemon-system-sysv
-    mercurial mmdebstrap openssh-client procps qemu-system-x86 qemu-utils subversion vagrant
+packages=(apksigner chromium default-jre-headless dnsmasq-base e2fsprogs libvirt-clients libvirt-daemon-system libvirt-daemon-system-sysv
+    mercurial mmdebstrap nginx-light openssh-client procps qemu-system-x86 qemu-utils rsync
+    subversion vagrant
     vagrant-libvirt)
 command -v dockerd >/dev/null || docker info >/dev/null 2>&1 || packages+=(docker.io)
 missing=()
@@ -74,28 +75,31 @@ if ! libvirt_answers >/dev/null 2>&1; then
 fi
 
 if [[ ! -e $folder/complete ]]; then
-    say "making images and boxes in $folder (once, about a minute)"
+    say "making images and boxes in $folder (once, about three minutes)"
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
     "$here/images.sh" "$work" "$pip" >&2
-    cp -r "$work"/{root.tar,wheels,*.box} "$folder"
+    cp -r "$work"/{root.tar,fdroid.tar,wheels,*.box} "$folder"
     touch "$folder/complete"
 fi
 
-import() { # NAME CHANGE...
-    local name=$1 changes=()
-    shift
+import() { # NAME ROOT CHANGE...
+    local name=$1 root=$2 changes=()
+    shift 2
     # The images are told from those of another recipe by the folder they were made from.
     local label="fdroid-bb.testbed=${folder##*/}"
     [[ $(docker image inspect -f '{{index .Config.Labels "fdroid-bb.testbed"}}' "$name" \
         2>/dev/null) != "${folder##*/}" ]] || return 0
     for change in "$@" "LABEL $label"; do changes+=(-c "$change"); done
     say "loading the image $name"
-    docker import "${changes[@]}" "$folder/root.tar" "$name" >/dev/null
+    docker import "${changes[@]}" "$folder/$root.tar" "$name" >/dev/null
 }
-import fdroid-bb/worker:test 'USER vagrant' 'WORKDIR /home/vagrant' 'ENV HOME=/home/vagrant' \
+import fdroid-bb/worker:test root 'USER vagrant' 'WORKDIR /home/vagrant' 'ENV HOME=/home/vagrant' \
     'CMD ["/usr/bin/bbworker"]'
-import fdroid-bb/vagrant:test 'CMD ["/usr/sbin/dropbear", "-F", "-E", "-s"]'
+import fdroid-bb/vagrant:test root 'CMD ["/usr/sbin/dropbear", "-F", "-E", "-s"]'
+# As recipes/checkupdates/Dockerfile ends.
+import fdroid-bb/checkupdates:test fdroid 'USER vagrant' 'WORKDIR /home/vagrant' \
+    'ENV HOME=/home/vagrant' 'CMD ["/usr/local/bin/bbworker"]'
 
 boxes=$(vagrant box list --machine-readable)
 add_box() { # NAME PROVIDER FILE
@@ -115,4 +119,5 @@ export VAGRANT_CHECKPOINT_DISABLE=1
 add_box fdroid-bb-test libvirt test.box
 add_box fdroid-bb-bare libvirt bare.box
 add_box fdroid-bb-test docker docker.box
+add_box fdroid-bb-fdroid libvirt fdroid.box
 say "ready"

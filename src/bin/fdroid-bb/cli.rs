@@ -26,7 +26,7 @@ Exit codes:
   2   `generate --check`: the output is not what the input gives
   3   with --deny-warnings: there are warnings
   4   the guard stopped `generate`: too many pollers would vanish
-  5   applying the output failed
+  5   a master did not do what it was asked: applying the output or submitting builds failed
   64  the command line is wrong";
 
 /// Compiles F-Droid's app metadata and a pipeline description into Buildbot masters.
@@ -105,6 +105,38 @@ pub enum Command {
         #[arg(long, value_enum, default_value_t = Listing::Table)]
         format: Listing,
     },
+    /// Submit the builds that are pending to a running master
+    ///
+    /// Pending are the builds of an app's current version that are neither disabled nor found in
+    /// --repository. All go over one connection, as `buildbot sendchange` would send each. The
+    /// master's address and user are those of its `submit` in the pipeline description; its
+    /// password is read from the file that the master writes.
+    #[command(after_help = EXIT_CODES)]
+    Schedule {
+        #[command(flatten)]
+        which: Which,
+        /// What was built already: a folder with `unsigned`, `repo` and `archive`
+        #[arg(long, value_name = "DIR")]
+        repository: Option<PathBuf>,
+        /// Which schedulers take them: `build` or `verify` in F-Droid's description
+        #[arg(long, value_name = "NAME", default_value = "build")]
+        category: String,
+        /// Mark them as one cycle through many apps, which other builds go before
+        #[arg(long)]
+        cycle: bool,
+        /// The master, where several take submitted builds
+        #[arg(long, value_name = "NAME")]
+        master: Option<String>,
+        /// Where the password is, if not where the description says
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+        /// Only say what would be submitted
+        #[arg(long)]
+        dry_run: bool,
+        /// How to say what happened
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
     /// Print the JSON schema of fdroid-bb.toml, for editors
     #[command(after_help = EXIT_CODES)]
     Schema,
@@ -117,6 +149,21 @@ pub enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+}
+
+/// Which apps are meant.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub struct Which {
+    /// Application ids
+    #[arg(value_name = "APPID")]
+    pub apps: Vec<String>,
+    /// All apps
+    #[arg(long)]
+    pub all: bool,
+    /// The apps in a file, one id a line; `-` is stdin
+    #[arg(long, value_name = "FILE")]
+    pub list: Option<PathBuf>,
 }
 
 /// How results are said.

@@ -5,6 +5,7 @@ mod cli;
 mod generate;
 mod input;
 mod report;
+mod schedule;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -16,7 +17,7 @@ use cli::{Cli, Command, Inputs};
 /// A description to begin with.
 const INIT: &str = include_str!("init.toml");
 
-/// How a command ended. The numbers never change meaning; 5 is kept for applying an output.
+/// How a command ended. The numbers never change meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// All is well.
@@ -29,6 +30,8 @@ pub enum Exit {
     Warnings = 3,
     /// Too many pollers would vanish.
     Guard = 4,
+    /// A master did not do what it was asked.
+    Failed = 5,
     /// The command line is wrong.
     Usage = 64,
 }
@@ -72,6 +75,28 @@ fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
             generate::check(&inputs, &strictness, format, out, err)
         }
         Command::Apps { strictness, format } => apps::list(&inputs, &strictness, format, out, err),
+        Command::Schedule {
+            which,
+            repository,
+            category,
+            cycle,
+            master,
+            password_file,
+            dry_run,
+            format,
+        } => {
+            let options = schedule::Options {
+                which,
+                repository,
+                category,
+                cycle,
+                master,
+                password_file,
+                dry_run,
+                format,
+            };
+            schedule::schedule(&inputs, &options, out, err)
+        }
         Command::Schema => {
             serde_json::to_writer_pretty(&mut *out, &fdroid_bb::config::schema())?;
             writeln!(out)?;

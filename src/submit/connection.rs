@@ -1,0 +1,265 @@
+//! Perspective Broker, as far as a client needs it that logs in and calls one method.
+//! Sources: `twisted/spread/pb.py` and `jelly.py`, `buildbot/clients/sendchange.py`.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufReader, BufWriter, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use md5::{Digest, Md5};
+
+use super::banana::Item;
+
+/// How long the master may be silent while something is asked of it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Changes that are on their way before the first of them must be answered. All their answers fit
+/// into the buffers of a connection, so that neither side waits for the other.
+const WINDOW: usize = 64;
+
+/// A change, with the keys that `buildbot sendchange` gives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Who makes it.
+    pub who: String,
+    /// What it is for: an application id.
+    pub project: String,
+    /// The repository it is in.
+    pub repository: String,
+    /// The branch it is on.
+    pub branch: String,
+    /// The commit, if it is known.
+    pub revision: Option<String>,
+    /// Which schedulers take it.
+    pub category: String,
+    /// The files it touches.
+    pub files: Vec<String>,
+    /// What its build shall know.
+    pub properties: BTreeMap<String, String>,
+}
+
+/// Why nothing, or nothing more, was submitted.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// The master does not answer, or not as one.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// It knows no such user or another password.
+    #[error("the master refuses the user or the password")]
+    Login,
+    /// It says that it cannot take a change.
+    #[error("the master refuses a change: {0}")]
+    Change(String),
+    /// It speaks another protocol.
+    #[error("that is no port for `buildbot sendchange`: {0}")]
+    Protocol(&'static str),
+}
+
+/// A connection that is logged in.
+pub struct Connection {
+    input: BufReader<TcpStream>,
+    output: BufWriter<TcpStream>,
+    /// The number of the remote object that takes changes.
+    perspective: Item,
+    requests: i64,
+}
+
+impl Connection {
+    /// Connects and logs in.
+    ///
+    /// # Errors
+    /// When nobody listens there, or not for this user, or says nothing for half a minute.
+    pub fn open(address: SocketAddr, user: &str, password: &str) -> Result<Self, Refused> {
+        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_nodelay(true)?;
+        let mut this = Self {
+            input: BufReader::new(stream.try_clone()?),
+            output: BufWriter::new(stream),
+            perspective: Item::Int(0),
+            requests: 0,
+        };
+        match this.read()? {
+            Item::List(dialects) if dialects.contains(&"none".into()) => {}
+            _ => return Err(Refused::Protocol("it offers no dialect that is known")),
+        }
+        this.send(&"none".into())?;
+        this.send(&Item::list(["version".into(), 6.into()]))?;
+        this.log_in(user, password)?;
+        Ok(this)
+    }
+
+    fn log_in(&mut self, user: &str, password: &str) -> Result<(), Refused> {
+        self.call("root".into(), "login", vec![user.into()])?;
+        self.output.flush()?;
+        let answer = self.answer()?.1.map_err(|_| Refused::Login)?;
+        let (challenge, challenger) = match answer {
+            Item::List(parts) => match <[Item; 3]>::try_from(parts) {
+                Ok([_, Item::Bytes(challenge), remote]) => (challenge, remote),
+                _ => return Err(Refused::Protocol("its challenge is none")),
+            },
+            _ => return Err(Refused::Protocol("its challenge is none")),
+        };
+        let hash = Md5::digest(password.as_bytes());
+        let response = Md5::new().chain_update(hash).chain_update(challenge).finalize();
+        let nobody = Item::list(["None".into()]);
+        self.call(number(challenger)?, "respond", vec![Item::Bytes(response.to_vec()), nobody])?;
+        self.output.flush()?;
+        self.perspective = number(self.answer()?.1.map_err(|_| Refused::Login)?)?;
+        Ok(())
+    }
+
+    /// Submits changes, and tells `taken` of each one that the master has taken.
+    ///
+    /// # Errors
+    /// When the master refuses one, or goes away. Those after it may have been taken too.
+    pub fn submit<'c>(
+        &mut self,
+        changes: impl IntoIterator<Item = &'c Change>,
+        taken: &mut dyn FnMut(&'c Change),
+    ) -> Result<(), Refused> {
+        let mut waiting = BTreeMap::new();
+        for change in changes {
+            if waiting.len() == WINDOW {
+                self.take_answer(&mut waiting, taken)?;
+            }
+            self.call(self.perspective.clone(), "addChange", vec![jelly(change)])?;
+            waiting.insert(self.requests, change);
+        }
+        while !waiting.is_empty() {
+            self.take_answer(&mut waiting, taken)?;
+        }
+        Ok(())
+    }
+
+    /// Answers may come in another order: the master's database works on several at once.
+    fn take_answer<'c>(
+        &mut self,
+        waiting: &mut BTreeMap<i64, &'c Change>,
+        taken: &mut dyn FnMut(&'c Change),
+    ) -> Result<(), Refused> {
+        self.output.flush()?;
+        let (request, answer) = self.answer()?;
+        answer.map_err(Refused::Change)?;
+        let change = waiting.remove(&request);
+        taken(change.ok_or(Refused::Protocol("it answers what was not asked"))?);
+        Ok(())
+    }
+
+    fn call(&mut self, object: Item, method: &str, arguments: Vec<Item>) -> io::Result<()> {
+        self.requests += 1;
+        let arguments = std::iter::once("tuple".into()).chain(arguments);
+        self.send(&Item::list([
+            "message".into(),
+            self.requests.into(),
+            object,
+            method.into(),
+            // An answer is wanted.
+            1.into(),
+            Item::list(arguments),
+            Item::list(["dictionary".into()]),
+        ]))
+    }
+
+    fn send(&mut self, item: &Item) -> io::Result<()> {
+        item.write(&mut self.output)
+    }
+
+    fn read(&mut self) -> io::Result<Item> {
+        self.output.flush()?;
+        Item::read(&mut self.input).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                let seconds = PATIENCE.as_secs();
+                let what = format!("the master said nothing for {seconds} seconds");
+                io::Error::new(io::ErrorKind::TimedOut, what)
+            }
+            io::ErrorKind::UnexpectedEof => {
+                io::Error::new(error.kind(), "the master closed the connection")
+            }
+            _ => error,
+        })
+    }
+
+    /// The next answer and the number of its request; the inner error is the remote one, in its
+    /// own words.
+    fn answer(&mut self) -> Result<(i64, Result<Item, String>), Refused> {
+        loop {
+            let Item::List(mut parts) = self.read()? else {
+                return Err(Refused::Protocol("it says something that is no message"));
+            };
+            let kind = match parts.first() {
+                Some(Item::Bytes(kind)) => kind.as_slice(),
+                _ => return Err(Refused::Protocol("it says something that is no message")),
+            };
+            match (kind, parts.as_slice()) {
+                (b"answer", [_, Item::Int(request), _]) => {
+                    let request = *request;
+                    return Ok((request, Ok(parts.swap_remove(2))));
+                }
+                (b"error", [_, Item::Int(request), error]) => {
+                    return Ok((*request, Err(words(error))));
+                }
+                // Its version, and that it has forgotten an object.
+                (b"version" | b"decref" | b"uncache", _) => {}
+                _ => return Err(Refused::Protocol("it says something that was not asked")),
+            }
+        }
+    }
+}
+
+/// The number of a remote object.
+fn number(item: Item) -> Result<Item, Refused> {
+    match item {
+        Item::List(parts) if parts.len() >= 2 && parts[0] == "remote".into() => {
+            Ok(parts[1].clone())
+        }
+        _ => Err(Refused::Protocol("its answer is no object")),
+    }
+}
+
+/// The change in the terms of `twisted.spread.jelly`.
+fn jelly(change: &Change) -> Item {
+    let text = |text: &str| Item::list(["unicode".into(), text.into()]);
+    let none = || Item::list(["None".into()]);
+    let pair = |key: &str, value: Item| Item::list([text(key), value]);
+    let properties = change.properties.iter().map(|(name, value)| pair(name, text(value)));
+    let files = change.files.iter().map(|file| text(file));
+    Item::list([
+        "dictionary".into(),
+        pair("project", text(&change.project)),
+        pair("repository", text(&change.repository)),
+        pair("who", text(&change.who)),
+        pair("files", Item::list(std::iter::once("list".into()).chain(files))),
+        pair("comments", text("")),
+        pair("branch", text(&change.branch)),
+        pair("revision", change.revision.as_deref().map_or_else(none, text)),
+        pair("category", text(&change.category)),
+        pair("when", none()),
+        pair("properties", Item::list(std::iter::once("dictionary".into()).chain(properties))),
+        pair("revlink", text("")),
+        pair("src", none()),
+    ])
+}
+
+/// What a remote error says: the texts in it, the shortest useful part of them.
+fn words(error: &Item) -> String {
+    fn collect(item: &Item, texts: &mut Vec<String>) {
+        match item {
+            Item::Int(_) => {}
+            Item::Bytes(bytes) => texts.push(String::from_utf8_lossy(bytes).into_owned()),
+            Item::List(items) => items.iter().for_each(|item| collect(item, texts)),
+        }
+    }
+    let mut texts = Vec::new();
+    collect(error, &mut texts);
+    // A failure is a dictionary; its `value` is the message, its `type` the class.
+    let after = |key: &str| {
+        let at = texts.iter().position(|text| text == key)?;
+        texts[at + 1..].iter().find(|text| !matches!(text.as_str(), "unicode" | "string")).cloned()
+    };
+    let found = [after("type"), after("value")];
+    let said: Vec<String> = found.into_iter().flatten().collect();
+    let said = if said.is_empty() { texts.join(" ") } else { said.join(": ") };
+    crate::text::shown(&said)
+}

@@ -1,0 +1,374 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""F-Droid's own description, whole: from a tag that is pushed to an APK that is deployed.
+
+Two real masters, real git over http, the real fdroidserver, a container for checkupdates and
+virtual machines for builds. Of the description only addresses, sizes and intervals are changed.
+The app has no code: a script in its repository writes the APK, for there is no Android SDK here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from browser import page_text
+from conftest import BUILDSERVER_BOX, CHECKUPDATES_IMAGE
+from masters import ROOT, Master, free_port, wait_for
+from program import generate
+from repositories import Repository, Server
+from vagrants import destroy, domains
+
+# Docker's default bridge: containers and virtual machines reach this machine there.
+BRIDGE = "172.17.0.1"
+PUSH = "Basic cHVzaA=="
+PASSWORD = "correct horse battery staple"
+
+SUCCESS, _, _, _, _, _, CANCELLED = range(7)
+
+METADATA = """\
+Categories:
+  - System
+License: GPL-2.0-or-later
+SourceCode: https://example.org/NAME
+
+AutoName: NAME
+
+RepoType: git
+Repo: URL
+
+Builds:
+  - versionName: '1.0'
+    versionCode: 1
+    commit: v1.0
+    output: app.apk
+    build: BUILD
+
+AutoUpdateMode: Version
+UpdateCheckMode: Tags
+CurrentVersion: '1.0'
+CurrentVersionCode: 1
+"""
+
+CONFIG_YML = """\
+repo_url: https://example.org/fdroid/repo
+repo_name: Test
+repo_description: Test
+repo_keyalias: repokey
+keystore: keystore.p12
+keystorepass: throwaway
+keypass: throwaway
+keydname: CN=test
+serverwebroot: WEB
+"""
+
+
+def edited(text: str, changes: dict[str, str]) -> str:
+    """The text with each of the changes, which must all have an effect."""
+    for old, new in changes.items():
+        assert old in text, old
+        text = text.replace(old, new)
+    return text
+
+
+class Source:
+    """The repository of an app, and a checkout to release from."""
+
+    def __init__(self, server: Server, folder: Path, name: str) -> None:
+        self.package = f"org.example.{name}"
+        self.repository = server.repository(f"{name}.git")
+        self.folder = folder / name
+        shutil.copytree(ROOT / "tests/tiny_app", self.folder)
+        self.git("init", "-q", "-b", "main")
+        self.git("remote", "add", "origin", str(self.repository.path))
+
+    def git(self, *args: str) -> None:
+        """Run git in the checkout."""
+        identity = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+        command = ["git", "-C", str(self.folder), *identity, *args]
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
+
+    def release(self, code: int, name: str) -> None:
+        """Push a version and its tag."""
+        manifest = self.folder / "AndroidManifest.xml"
+        text = re.sub(r'versionCode="\d+"', f'versionCode="{code}"', manifest.read_text())
+        text = re.sub(r'versionName="[^"]+"', f'versionName="{name}"', text)
+        manifest.write_text(re.sub(r'package="[^"]+"', f'package="{self.package}"', text))
+        self.git("add", ".")
+        self.git("commit", "-qm", f"version {name}")
+        self.git("tag", f"v{name}")
+        self.git("push", "-q", "--force", "--tags", "origin", "main")
+
+
+class World:
+    """The masters of F-Droid's description, and what is around them."""
+
+    def __init__(self, folder: Path, fdroidserver: Path) -> None:
+        self.server = Server(folder / "repositories", address=BRIDGE, push=PUSH)
+        self.tiny = Source(self.server, folder, "tiny")
+        self.slow = Source(self.server, folder, "slow")
+        self.tiny.release(1, "1.0")
+        self.slow.release(1, "1.0")
+        self.data = self._fdroiddata(folder)
+        self.web = folder / "web" / "fdroid"
+        self.web.mkdir(parents=True)
+        self.password = folder / "fdroid-buildbot-sendchange/passwd"
+        self.ports = {name: free_port() for name in ("9989", "9990", "9999", "8010", "8011")}
+        masters = self._generate(folder)
+        env = {"PATH": f"{fdroidserver}:{os.environ['PATH']}"}
+        for name in ("no_proxy", "NO_PROXY"):
+            env[name] = f"127.0.0.1,localhost,{BRIDGE}"
+        self.masters = {}
+        for name, port, secrets in (
+            ("buildserver", "8010", {"web-admin": PASSWORD}),
+            (
+                "checkupdates",
+                "8011",
+                {"web-admin": PASSWORD, "fdroiddata-push": f"Authorization: {PUSH}"},
+            ),
+        ):
+            basedir = folder / name
+            (basedir / "secrets").mkdir(parents=True, mode=0o700)
+            for key, value in secrets.items():
+                (basedir / "secrets" / key).write_text(f"{value}\n")
+                (basedir / "secrets" / key).chmod(0o600)
+            config = masters / name / "master.cfg"
+            self.masters[name] = Master(
+                basedir, configfile=config, www_port=self.ports[port], env=env
+            )
+        self.build, self.updates = self.masters["buildserver"], self.masters["checkupdates"]
+        self.repository = self.build.basedir / "repository"
+        self._make_repository()
+
+    def _fdroiddata(self, folder: Path) -> Repository:
+        repository = self.server.repository("fdroiddata.git")
+        repository.git("symbolic-ref", "HEAD", "refs/heads/master")
+        repository.git("update-ref", "-d", "refs/heads/main")
+        checkout = folder / "fdroiddata"
+        (checkout / "metadata").mkdir(parents=True)
+        builds = {
+            "tiny": "python3 build.py app.apk",
+            # Goes on until it is stopped.
+            "slow": "sleep 3600",
+        }
+        for name, build in builds.items():
+            url = getattr(self, name).repository.url
+            text = edited(METADATA, {"NAME": name, "URL": url, "BUILD": build})
+            (checkout / f"metadata/org.example.{name}.yml").write_text(text)
+        for command in (
+            ("init", "-q", "-b", "master"),
+            ("add", "."),
+            ("-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "-qm", "apps"),
+            ("push", "-q", str(repository.path), "master"),
+        ):
+            subprocess.run(["git", "-C", str(checkout), *command], check=True, capture_output=True)
+        return repository
+
+    def _generate(self, folder: Path) -> Path:
+        text = edited(
+            (ROOT / "fdroid-bb.toml").read_text(),
+            {
+                "https://gitlab.com/fdroid/fdroiddata.git": self.data.url,
+                "http.https://gitlab.com/.extraHeader": f"http.{self.data.url}.extraHeader",
+                'password-file = "/tmp/': f'password-file = "{folder}/',
+                'schemes = ["https"]': 'schemes = ["http"]',
+                "allow-hosts = []": f'allow-hosts = ["{BRIDGE}"]',
+                'poll-interval = "6h"': 'poll-interval = "2s"',
+                'settle = "2min"': 'settle = "1s"',
+                'box = "buildserver-worker"': f'box = "{BUILDSERVER_BOX}"',
+                'memory = "12GiB", cpus = 4': 'memory = "1GiB", cpus = 1',
+                "fdroid-bb/checkupdates:latest": CHECKUPDATES_IMAGE,
+                'memory = "4GiB"': 'memory = "1GiB"',
+                '"https://buildserver.f-droid.org/"': '"http://127.0.0.1:8010/"',
+                '"https://checkupdates.f-droid.org/"': '"http://127.0.0.1:8011/"',
+            },
+        )
+        for port, free in self.ports.items():
+            text = text.replace(f":{port}", f":{free}")
+        config = folder / "fdroid-bb.toml"
+        config.write_text(text)
+        return generate(config, folder / "fdroiddata", folder / "out")
+
+    def _make_repository(self) -> None:
+        subprocess.run(
+            ["git", "clone", "-q", self.data.url, str(self.repository)], check=True, timeout=60
+        )
+        config = self.repository / "config.yml"
+        config.write_text(CONFIG_YML.replace("WEB", str(self.web)))
+        config.chmod(0o600)
+        (self.repository / "unsigned").mkdir()
+        (self.repository / "repo").mkdir()
+        keytool = "keytool -genkey -keystore keystore.p12 -alias repokey -keyalg RSA -keysize 2048"
+        more = "-validity 1000 -storetype PKCS12 -storepass throwaway -dname CN=test"
+        subprocess.run(
+            [*keytool.split(), *more.split()], check=True, cwd=self.repository, capture_output=True
+        )
+
+    def submit(self, package: str, code: int) -> None:
+        """Ask for a build, as fdroidserver does."""
+        password = self.password.read_text().strip()
+        commit = self.data.git("rev-parse", "master")
+        command = [
+            str(Path(sys.executable).parent / "buildbot"),
+            "sendchange",
+            f"--master=127.0.0.1:{self.ports['9999']}",
+            f"--auth=fdroid:{password}",
+            "--branch=master",
+            "--repository='https://gitlab.com/fdroid/fdroiddata'",
+            # As `git describe --always` has it.
+            f"--revision={commit[:8]}",
+            "--category=build",
+            f"--who={package}:{code}",
+            f"--project={package}",
+            f"--property=versionCode:{code}",
+            f"--property=packageName:{package}",
+            "--property=timeout:7200",
+            f"metadata/{package}.yml",
+        ]
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
+
+    def press(self, scheduler: str, builder: str) -> None:
+        """Force a build."""
+        who = self.build.login("admin", PASSWORD)
+        answer = self.build.force(scheduler, builder, who)
+        assert answer.status == 200, answer
+
+    def close(self) -> None:
+        """Stop everything, and leave nothing."""
+        for master in self.masters.values():
+            master.stop()
+        for machine in self.build.basedir.glob("vagrant/*"):
+            if (machine / ".vagrant").exists():
+                destroy(machine)
+        self.server.close()
+
+
+def running(master: Master, package: str, step: str) -> int | None:
+    """The build of an app that is in a step; its id."""
+    for build in master.rest("builds?complete=false&property=*")["builds"]:
+        if build["properties"].get("packageName", [""])[0] == package:
+            steps = master.rest(f"builds/{build['buildid']}/steps")["steps"]
+            if any(s["name"] == step and s["started_at"] for s in steps):
+                return int(build["buildid"])
+    return None
+
+
+@pytest.fixture(scope="module")
+def world(
+    tmp_path_factory: pytest.TempPathFactory,
+    fdroidserver: Path,
+    docker_engine: None,
+    vagrant_libvirt: None,
+) -> Iterator[World]:
+    world = World(tmp_path_factory.mktemp("loop"), fdroidserver)
+    try:
+        for master in world.masters.values():
+            master.start()
+        yield world
+    finally:
+        world.close()
+
+
+def good(master: Master, builder: str, seconds: float) -> dict[str, Any]:
+    """The first build on a page, complete and well."""
+    # The page of an app is there from its first build on.
+    wait_for("the page", lambda: master.rest(f"builders?name={builder}")["builders"], seconds)
+    [build, *_] = master.builds(builder, 1, seconds)
+    said = {name: step["text"][-3000:] for name, step in master.steps(build).items()}
+    assert build["results"] == SUCCESS, said
+    return build
+
+
+def test_from_a_pushed_tag_to_a_deployed_apk(world: World, chromium: str) -> None:
+    times: dict[str, float] = {}
+    began = time.monotonic()
+
+    def took(what: str) -> None:
+        times[what] = time.monotonic() - began
+
+    # A build that goes on all the while.
+    world.submit("org.example.slow", 1)
+    # The first poll only records.
+    polled = world.updates.basedir / "app-sources.json"
+    wait_for("the first polls", polled.exists, 90)
+    wait_for("the first polls", lambda: "refs" in _state(world.updates, "org.example.tiny"), 30)
+
+    began = time.monotonic()
+    world.tiny.release(2, "1.1")
+    build = good(world.updates, "org.example.tiny", 180)
+    took("checkupdates has pushed the new version")
+    assert build["properties"]["buildername"][0] == "checkupdates"
+    log = (world.updates.basedir / "checkupdates/org.example.tiny.log").read_text()
+    assert "Commiting update for metadata/org.example.tiny.yml" in log
+    text = world.data.git("show", "master:metadata/org.example.tiny.yml")
+    released = world.tiny.repository.git("rev-parse", "v1.1")
+    assert f"versionCode: 2\n    commit: {released}\n" in text
+    assert "CurrentVersion: '1.1'\n" in text
+    said = world.data.git("log", "-1", "--format=%an: %s", "master")
+    assert said == "F-Droid checkupdates: Update Tiny to 1.1 (2)"
+
+    world.submit("org.example.tiny", 2)
+    build = good(world.build, "org.example.tiny", 600)
+    took("the APK is built")
+    machine = world.build.steps(build)["worker_preparation"]["text"]
+    assert "a new machine" in machine or "as its snapshot was" in machine
+    unsigned = world.repository / "unsigned"
+    apk, log_file = unsigned / "org.example.tiny_2.apk", unsigned / "org.example.tiny_2.log"
+    assert apk.exists()
+    assert "Successfully built version 1.1 of org.example.tiny" in log_file.read_text()
+
+    # The other build still runs, and what makes the repository does not wait for it.
+    wait_for(
+        "the slow build", lambda: running(world.build, "org.example.slow", "fdroid build"), 300
+    )
+    world.press("force-repository", "publish")
+    for builder in ("publish", "update", "deploy"):
+        good(world.build, builder, 120)
+        took(f"{builder} is done")
+    slow = running(world.build, "org.example.slow", "fdroid build")
+    assert slow is not None
+    assert not apk.exists()
+    index = json.loads((world.web / "repo/index-v2.json").read_text())
+    versions = index["packages"]["org.example.tiny"]["versions"].values()
+    assert [version["manifest"]["versionCode"] for version in versions] == [2]
+    assert (world.web / "repo/org.example.tiny_2.apk").exists()
+
+    page = world.build.builderid("org.example.tiny")
+    url = f"http://127.0.0.1:{world.build.www_port}/#/builders/{page}"
+    shown = page_text(chromium, url)
+    assert "org.example.tiny" in shown
+    assert "f-droid.org" in shown
+    took("the page is looked at")
+
+    # Stopped, the last build ends, and its machine with it.
+    who = world.build.login("admin", PASSWORD)
+    body = '{"jsonrpc": "2.0", "id": 1, "method": "stop", "params": {"reason": "enough"}}'
+    headers = {"Content-Type": "application/json", **who}
+    assert world.build.ask("POST", f"/api/v2/builds/{slow}", body, headers).status == 200
+    [build] = world.build.builds("org.example.slow", 1, 120)
+    assert build["results"] == CANCELLED
+    wait_for("the machines to stop", lambda: not _machines(world), 120)
+    print(*(f"{seconds:6.1f} s  {what}" for what, seconds in times.items()), sep="\n")
+
+
+def _state(master: Master, name: str) -> str:
+    with sqlite3.connect(master.basedir / "state.sqlite") as database:
+        query = """
+            SELECT group_concat(s.name) FROM object_state s JOIN objects o ON o.id = s.objectid
+            WHERE o.name = ?"""
+        return str(database.execute(query, (name,)).fetchone()[0])
+
+
+def _machines(world: World) -> set[str]:
+    """Those that run."""
+    return {name for name in domains("--state-running") if "buildserver-" in name}
