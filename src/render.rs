@@ -35,6 +35,7 @@ const RUNTIME_NAMES: &[&str] = &[
     "SubmitSource",
     "VagrantLatentWorker",
     "build_is_well",
+    "dashboard",
 ];
 
 /// Names the files of the runtime, which are shipped as they are.
@@ -52,6 +53,7 @@ const RUNTIME_FILES: &[(&str, &str)] = runtime_files![
     "check_properties.py",
     "claims.py",
     "conditions.py",
+    "dashboard.py",
     "hosts.py",
     "ls_remote.py",
     "other_pollers.py",

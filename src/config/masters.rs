@@ -80,6 +80,9 @@ pub enum View {
     Grid,
     /// Builds along a time line.
     Waterfall,
+    /// All apps: what runs, what waits, what fails. It shows itself to everybody, so it cannot be
+    /// together with `allow.look`.
+    Dashboard,
 }
 
 /// Somebody who may log in.

@@ -43,13 +43,11 @@ pub(super) fn endpoint(listen: &Listen) -> String {
 }
 
 fn www(web: &Web) -> Expr {
-    let plugins = web.views.iter().map(|view| {
-        let name = match view {
-            View::Console => "console_view",
-            View::Grid => "grid_view",
-            View::Waterfall => "waterfall_view",
-        };
-        (name, Expr::Dict(Vec::new()))
+    let plugins = web.views.iter().map(|view| match view {
+        View::Console => ("console_view", Expr::Dict(Vec::new())),
+        View::Grid => ("grid_view", Expr::Dict(Vec::new())),
+        View::Waterfall => ("waterfall_view", Expr::Dict(Vec::new())),
+        View::Dashboard => ("wsgi_dashboards", Expr::list([dashboard()])),
     });
     let mut out: Vec<(&str, Expr)> =
         vec![("port", endpoint(&web.listen).into()), ("plugins", Expr::dict(plugins))];
@@ -61,6 +59,17 @@ fn www(web: &Web) -> Expr {
     out.extend(auth(web).map(|auth| ("auth", auth)));
     out.push(("authz", authz(web).into()));
     Expr::dict(out)
+}
+
+/// Its place in the menu of the web pages.
+fn dashboard() -> Expr {
+    Expr::dict([
+        ("name", Expr::from("apps")),
+        ("caption", "Apps".into()),
+        ("app", Expr::name("dashboard")),
+        ("order", 1.into()),
+        ("icon", "FaTable".into()),
+    ])
 }
 
 fn auth(web: &Web) -> Option<Expr> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::pipeline::Context;
-use crate::config::{Listen, Master, Name, Path, TextOrSecret};
+use crate::config::{Listen, Master, Name, Path, TextOrSecret, View};
 use crate::finding::Code;
 
 /// Complains of masters whose web pages, ports and users cannot work or are open to strangers.
@@ -82,6 +82,15 @@ fn take<'a>(
 fn check_users(context: &mut Context<'_, '_>, path: &Path, master: &Master) {
     let path = path.key("web");
     let web = &master.web;
+    let dashboard = web.views.iter().position(|view| *view == View::Dashboard);
+    if let Some(i) = dashboard.filter(|_| web.allow.look.is_some()) {
+        context.at_value(
+            Code::ConfigValue,
+            &path.key("views").index(i),
+            "the dashboard shows itself to everybody, whatever `allow.look` says",
+            "delete one of the two",
+        );
+    }
     let header = web.proxy.as_ref().and_then(|proxy| proxy.user_header.as_ref());
     if header.is_some() && !web.listen.addr().ip().is_loopback() {
         context.at_value(

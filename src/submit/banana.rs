@@ -191,7 +191,7 @@ mod tests {
         assert!(refused(&b"\x00\x00\x04\x80\x00\x00\x04\x82".repeat(2)).contains("fill whole"));
         let many = [
             &b"\x00\x00\x04\x80"[..],
-            &[&b"\x00\x00\x04\x82"[..], &&vec![b'x'; 65536]].concat().repeat(20),
+            &[&b"\x00\x00\x04\x82"[..], "x".repeat(65536).as_bytes()].concat().repeat(20),
         ]
         .concat();
         assert!(refused(&many).contains("the answer is too long"));

@@ -10,6 +10,7 @@ from .app_page import AppFactory
 from .auth import SecretAuth
 from .check_properties import CheckProperties
 from .conditions import build_is_well
+from .dashboard import dashboard
 from .other_pollers import app_hg_poller, app_svn_poller
 from .queue import ChangeScheduler, SameProperties
 from .reporters import CommitStatus, FailureMail
@@ -32,4 +33,5 @@ __all__ = [
     "app_hg_poller",
     "app_svn_poller",
     "build_is_well",
+    "dashboard",
 ]

@@ -65,6 +65,15 @@ def free_port() -> int:
         return int(s.getsockname()[1])
 
 
+def free_ports(count: int) -> list[int]:
+    """Several, no two alike."""
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [int(s.getsockname()[1]) for s in held]
+    for s in held:
+        s.close()
+    return ports
+
+
 def wait_for(what: str, probe: Callable[[], T], seconds: float = 30) -> T:
     """What `probe` gives once it gives something true."""
     end = time.monotonic() + seconds

@@ -24,7 +24,7 @@ import pytest
 
 from browser import page_text
 from conftest import BUILDSERVER_BOX, CHECKUPDATES_IMAGE
-from masters import ROOT, Master, free_port, wait_for
+from masters import ROOT, Master, free_ports, wait_for
 from program import generate
 from repositories import Repository, Server
 from vagrants import destroy, domains
@@ -123,7 +123,8 @@ class World:
         self.web = folder / "web" / "fdroid"
         self.web.mkdir(parents=True)
         self.password = folder / "fdroid-buildbot-sendchange/passwd"
-        self.ports = {name: free_port() for name in ("9989", "9990", "9999", "8010", "8011")}
+        names = ("9989", "9990", "9999", "8010", "8011")
+        self.ports = dict(zip(names, free_ports(len(names)), strict=True))
         masters = self._generate(folder)
         env = {"PATH": f"{fdroidserver}:{os.environ['PATH']}"}
         for name in ("no_proxy", "NO_PROXY"):

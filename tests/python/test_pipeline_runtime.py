@@ -23,7 +23,7 @@ import pytest
 
 from fdroid_bb.app_page import source_of
 from fdroid_bb.submit import write_private
-from masters import Master, free_port, wait_for
+from masters import Master, free_ports, wait_for
 from program import generate
 
 SUCCESS, WARNINGS, FAILURE, SKIPPED, EXCEPTION, RETRY, CANCELLED = range(7)
@@ -174,15 +174,15 @@ class World:
     def __init__(self, folder: Path, mail_port: int = 9) -> None:
         self.gate = folder / "gate"
         self.password = folder / "shared" / "passwd"
+        www_port, pb_port, self.submit_port = free_ports(3)
         values = {
-            "WWW_PORT": free_port(),
-            "PB_PORT": free_port(),
-            "SUBMIT_PORT": free_port(),
+            "WWW_PORT": www_port,
+            "PB_PORT": pb_port,
+            "SUBMIT_PORT": self.submit_port,
             "MAIL_PORT": mail_port,
             "PASSWORD_FILE": self.password,
             "GATE": self.gate,
         }
-        self.submit_port = values["SUBMIT_PORT"]
         text = CONFIG
         for name, value in values.items():
             text = text.replace(name, str(value))
@@ -195,7 +195,6 @@ class World:
         (basedir / "secrets").mkdir(parents=True, mode=0o700)
         (basedir / "secrets/admin").write_text(f"{SECRET}\n")
         (basedir / "secrets/admin").chmod(0o600)
-        www_port = int(str(values["WWW_PORT"]))
         path = masters / "main/master.cfg"
         self.master = Master(basedir, configfile=path, www_port=www_port)
 
@@ -400,7 +399,7 @@ def test_the_log_of_a_step_is_kept(world: World) -> None:
 
 
 def test_the_port_is_for_this_machine_and_the_password_for_this_user(world: World) -> None:
-    port = int(str(world.submit_port))
+    port = world.submit_port
     socket.create_connection(("127.0.0.1", port), timeout=5).close()
     # Any other address of this machine is one that others could reach.
     with pytest.raises(OSError, match="refused"):

@@ -72,3 +72,5 @@ with zipfile.ZipFile(sys.argv[1], "w") as apk:
         zipfile.ZipInfo("AndroidManifest.xml", stamp),
         manifest(ET.parse("AndroidManifest.xml").getroot()),
     )
+    # Tools look for the directory of a ZIP in its last kilobyte.
+    apk.writestr(zipfile.ZipInfo("assets/filler", stamp), b"x" * 4096)

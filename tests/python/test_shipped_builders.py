@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Builders of F-Droid's own description whose machines are no matter, on local workers.
+
+Verification with the real fdroidserver; the stages of its git master with stand-ins for its
+commands, which no release has yet; and the locks of those that make the repository.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from masters import ROOT, Master, free_ports, wait_for
+from program import generate
+from repositories import Server
+from test_loop import METADATA, Source, edited
+
+PASSWORD = "correct horse battery staple"
+SUCCESS, WARNINGS, FAILURE, SKIPPED, EXCEPTION, RETRY, CANCELLED = range(7)
+
+STAGES = [
+    "fetch_repo",
+    "fetch_srclibs",
+    "up",
+    "push",
+    "execute_sudo",
+    "exec prepare_source",
+    "exec make_source_tarball",
+    "exec build_local_run",
+    "pull",
+    "destroy",
+]
+
+# Notes what it is asked; what is asked in the machine is named after that.
+STAND_IN = """\
+#!/bin/sh
+name=$1
+if [ "$1" = exec ]; then name="exec $4"; fi
+echo "$name" >> "FOLDER/called"
+while [ -e "FOLDER/wait-$1" ]; do sleep 0.05; done
+if [ -e "FOLDER/fail" ] && [ "$(cat FOLDER/fail)" = "$name" ]; then exit 1; fi
+if [ "$1" = pull ]; then mkdir -p unsigned; echo apk > unsigned/org.example.tiny_1.apk; fi
+"""
+
+
+class Shipped:
+    """The buildserver of F-Droid's description, all workers local, `fdroid` from `programs`."""
+
+    def __init__(self, folder: Path, programs: Path, changes: dict[str, str]) -> None:
+        self.folder = folder
+        self.server = Server(folder / "repositories")
+        self.app = Source(self.server, folder, "tiny")
+        self.app.release(1, "1.0")
+        data = self.server.repository("fdroiddata.git")
+        data.git("symbolic-ref", "HEAD", "refs/heads/master")
+        checkout = folder / "fdroiddata"
+        (checkout / "metadata").mkdir(parents=True)
+        url = self.app.repository.url
+        text = edited(METADATA, {"NAME": "tiny", "URL": url, "BUILD": "python3 build.py app.apk"})
+        (checkout / "metadata/org.example.tiny.yml").write_text(text)
+        for command in (
+            ("init", "-q", "-b", "master"),
+            ("add", "."),
+            ("-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "-qm", "apps"),
+            ("push", "-q", str(data.path), "master"),
+        ):
+            subprocess.run(["git", "-C", str(checkout), *command], check=True, capture_output=True)
+        www, pb, submit, www2, pb2 = free_ports(5)
+        text = edited(
+            (ROOT / "fdroid-bb.toml").read_text(),
+            {
+                "https://gitlab.com/fdroid/fdroiddata.git": data.url,
+                'password-file = "/tmp/': f'password-file = "{folder}/',
+                "127.0.0.1:8010": f"127.0.0.1:{www}",
+                "127.0.0.1:9989": f"127.0.0.1:{pb}",
+                "127.0.0.1:9999": f"127.0.0.1:{submit}",
+                "127.0.0.1:8011": f"127.0.0.1:{www2}",
+                "172.17.0.1:9990": f"127.0.0.1:{pb2}",
+                '"https://buildserver.f-droid.org/"': f'"http://127.0.0.1:{www}/"',
+                **changes,
+            },
+        )
+        config = folder / "fdroid-bb.toml"
+        config.write_text(text)
+        masters = generate(config, checkout, folder / "out")
+        basedir = folder / "master"
+        (basedir / "secrets").mkdir(parents=True, mode=0o700)
+        (basedir / "secrets/web-admin").write_text(f"{PASSWORD}\n")
+        (basedir / "secrets/web-admin").chmod(0o600)
+        env = {"PATH": f"{programs}:{os.environ['PATH']}"}
+        path = masters / "buildserver/master.cfg"
+        self.master = Master(basedir, configfile=path, www_port=www, env=env)
+        self.repository = basedir / "repository"
+        subprocess.run(["git", "clone", "-q", data.url, str(self.repository)], check=True)
+
+    def press(self, scheduler: str, builder: str, **values: object) -> None:
+        """Force a build."""
+        who = self.master.login("admin", PASSWORD)
+        answer = self.master.force(scheduler, builder, who, **values)
+        assert answer.status == 200, answer
+
+    def build(self, builder: str) -> dict[str, Any]:
+        """Have version 1 of the app built; the build."""
+        before = len(self.master.rest("builds?complete=true")["builds"])
+        self.press("force", builder, packageName="org.example.tiny", versionCode=1)
+
+        def done() -> list[dict[str, Any]]:
+            found: list[dict[str, Any]] = self.master.rest("builds?complete=true&order=buildid")[
+                "builds"
+            ]
+            return found if len(found) > before else []
+
+        return wait_for("the build", done, 120)[-1]
+
+
+@pytest.fixture(scope="module")
+def staged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shipped]:
+    """With the stages of fdroidserver's git master chosen by their word."""
+    folder = tmp_path_factory.mktemp("staged")
+    programs = folder / "bin"
+    programs.mkdir()
+    (programs / "fdroid").write_text(STAND_IN.replace("FOLDER", str(folder)))
+    (programs / "fdroid").chmod(0o755)
+    shipped = Shipped(folder, programs, {'variants = ["whole", "push"]': 'variants = ["stages"]'})
+    with shipped.master:
+        yield shipped
+    shipped.server.close()
+
+
+def called(shipped: Shipped) -> list[str]:
+    """What `fdroid` was asked since the last time."""
+    path = shipped.folder / "called"
+    lines = path.read_text().splitlines() if path.exists() else []
+    path.unlink(missing_ok=True)
+    return lines
+
+
+def test_stage_by_stage(staged: Shipped) -> None:
+    build = staged.build("build-in-stages")
+    assert build["results"] == SUCCESS, staged.master.steps(build)
+    assert called(staged) == STAGES
+    assert (staged.repository / "unsigned/org.example.tiny_1.apk").read_text() == "apk\n"
+    assert (staged.repository / "unsigned/org.example.tiny_1.log").exists()
+
+
+@pytest.mark.parametrize("stage", STAGES[:-1])
+def test_the_machine_is_destroyed_whatever_failed_before(staged: Shipped, stage: str) -> None:
+    (staged.folder / "fail").write_text(stage)
+    build = staged.build("build-in-stages")
+    assert build["results"] == FAILURE
+    assert called(staged) == [*STAGES[: STAGES.index(stage) + 1], "destroy"]
+    (staged.folder / "fail").unlink()
+
+
+def test_the_machine_is_destroyed_when_the_build_is_stopped(staged: Shipped) -> None:
+    wait = staged.folder / "wait-exec"
+    wait.touch()
+    staged.press("force", "build-in-stages", packageName="org.example.tiny", versionCode=1)
+    wait_for("the stage", lambda: (staged.folder / "called").exists(), 30)
+    wait_for(
+        "the stage",
+        lambda: "exec prepare_source" in (staged.folder / "called").read_text().splitlines(),
+        60,
+    )
+    [running] = staged.master.rest("builds?complete=false")["builds"]
+    who = staged.master.login("admin", PASSWORD)
+    body = '{"jsonrpc": "2.0", "id": 1, "method": "stop", "params": {"reason": "enough"}}'
+    headers = {"Content-Type": "application/json", **who}
+    staged.master.ask("POST", f"/api/v2/builds/{running['buildid']}", body, headers)
+
+    def done() -> dict[str, Any] | None:
+        [build] = staged.master.rest(f"builds/{running['buildid']}")["builds"]
+        return build if build["complete"] else None
+
+    build = wait_for("the end", done, 60)
+    assert build is not None
+    assert build["results"] == CANCELLED
+    wait.unlink()
+    assert called(staged)[-1] == "destroy"
+
+
+def test_what_makes_the_repository_takes_turns_and_builds_do_not_wait(staged: Shipped) -> None:
+    # `update` holds the repository; a deploy must wait for it, and a build must not.
+    wait = staged.folder / "wait-update"
+    wait.touch()
+    called(staged)
+    staged.press("force-repository", "update")
+    path = staged.folder / "called"
+    wait_for("the update", path.exists, 60)
+    staged.press("force-repository", "deploy")
+    staged.press("force-repository", "publish")
+    build = staged.build("build-in-stages")
+    assert build["results"] == SUCCESS
+    assert called(staged) == ["update", *STAGES]
+    wait.unlink()
+    # `update` and `publish` have builders that come after them.
+    wait_for("the others", lambda: _idle(staged.master), 60)
+    rest = called(staged)
+    assert {"deploy", "publish"} <= set(rest)
+    times = []
+    for name in ("update", "deploy", "publish"):
+        for build in staged.master.builds(name, 1):
+            steps = staged.master.steps(build)
+            step = steps[f"fdroid {name}"]
+            times.append((step["started_at"], step["complete_at"], name))
+    times.sort()
+    for (_, ended, first), (began, _, second) in itertools.pairwise(times):
+        assert began >= ended or {first, second} == {"deploy"}, times
+
+
+def _idle(master: Master) -> bool:
+    waiting = master.rest("buildrequests?complete=false")["buildrequests"]
+    return not waiting and not master.rest("builds?complete=false")["builds"]
+
+
+@pytest.fixture(scope="module")
+def verifying(tmp_path_factory: pytest.TempPathFactory, fdroidserver: Path) -> Iterator[Shipped]:
+    """With the real fdroidserver, but not `--on-server`: that takes sudo from its machine."""
+    folder = tmp_path_factory.mktemp("verifying")
+    changes = {
+        '"--on-server", ': "",
+        '\nworkers = ["buildserver"]\npage = "packageName"\ntimeout = "1h"': (
+            '\nworkers = ["repository"]\npage = "packageName"\ntimeout = "1h"'
+        ),
+    }
+    shipped = Shipped(folder, fdroidserver, changes)
+    with shipped.master:
+        yield shipped
+    shipped.server.close()
+
+
+def test_a_published_version_is_verified_and_the_report_is_kept(
+    verifying: Shipped, fdroidserver: Path
+) -> None:
+    published = verifying.repository / "repo/org.example.tiny_1.apk"
+    published.parent.mkdir()
+    unsigned = verifying.folder / "unsigned.apk"
+    script = verifying.app.folder / "build.py"
+    subprocess.run(
+        [sys.executable, str(script), str(unsigned)], check=True, cwd=verifying.app.folder
+    )
+    keystore = verifying.folder / "keystore.p12"
+    keytool = "keytool -genkey -alias a -keyalg RSA -keysize 2048 -storetype PKCS12 -dname CN=a"
+    more = ["-storepass", "throwaway", "-keystore", str(keystore)]
+    subprocess.run([*keytool.split(), *more], check=True, capture_output=True)
+    sign = ["apksigner", "sign", "--ks", str(keystore), "--ks-pass", "pass:throwaway"]
+    subprocess.run([*sign, "--out", str(published), str(unsigned)], check=True)
+
+    build = verifying.build("verify")
+    steps = verifying.master.steps(build)
+    assert build["results"] == SUCCESS, {name: step["text"][-2000:] for name, step in steps.items()}
+    report = verifying.repository / "verified/org.example.tiny_1.apk.json"
+    [result] = json.loads(report.read_text()).values()
+    assert result["verified"] is True
+
+    # One that differs is told, and its report is kept too.
+    report.unlink()
+    changed = verifying.folder / "changed.apk"
+    changed.write_bytes(unsigned.read_bytes())
+    with zipfile.ZipFile(changed, "a") as apk:
+        apk.writestr("assets/other", "not from this source")
+    subprocess.run([*sign, "--out", str(published), str(changed)], check=True)
+    build = verifying.build("verify")
+    assert build["results"] == FAILURE
+    results = json.loads(report.read_text()).values()
+    assert any(not result["verified"] for result in results)
