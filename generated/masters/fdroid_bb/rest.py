@@ -12,14 +12,16 @@ import json
 from typing import Any
 
 from buildbot.www.rest import V2RootResource
-from twisted.internet import reactor, threads
+from twisted.internet import reactor
 from twisted.web.http import Request
 
 
 def _write_json_data(request: Request, encoder: json.JSONEncoder, data: Any) -> None:
     """Runs in a thread of its own, for the work is in the encoding."""
     body = encoder.encode(data).encode()
-    threads.blockingCallFromThread(reactor, _write, request, body)
+    # Not waited for: the request is finished right after, by the same way, so that whoever asked
+    # does not go in between.
+    reactor.callFromThread(_write, request, body)
 
 
 def _write(request: Request, body: bytes) -> None:
