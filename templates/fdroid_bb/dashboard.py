@@ -57,6 +57,9 @@ _PAGE = """\
 <p>{% for result, number in counts %}{{ number }} {{ result }}{{ ", " if not loop.last }}
 {%- else %}no app was built yet{% endfor %}</p>
 {{ table("Failing apps", ["app", "last build", "ended"], failing, failing_more, "none") }}
+<h4>All apps</h4>
+<p>{% for app in apps %}<a href="#/{{ app.to }}">{{ app.text }}</a> {{ app.result }}
+{{- ", " if not loop.last }}{% else %}none was built yet{% endfor %}</p>
 {{ table("Dead repositories", ["repository", "apps", "since", "why"], dead, dead_more, "none") }}
 <h4>Configuration</h4>
 <p>{{ generated }}</p>
@@ -122,12 +125,17 @@ def _read(conn: sa.Connection, model: Any) -> dict[str, Any]:
         )
         for row in failed[:_ROWS]
     ]
+    apps = [
+        {**_link(f"builders/{row.builderid}", row.name), "result": Results[row.results]}
+        for row in sorted(last, key=lambda row: str(row.name).lower())
+    ]
     counts = Counter(Results[row.results] for row in last)
     return {
         "running": running,
         "queue": queue,
         "queue_more": len(waiting) - len(queue),
         "counts": counts.most_common(),
+        "apps": apps,
         "failing": failing,
         "failing_more": len(failed) - len(failing),
     }

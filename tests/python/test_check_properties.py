@@ -101,7 +101,7 @@ c["change_source"] = [changes.PBChangeSource(port="tcp:PB_PORT:interface=127.0.0
 """
 
 
-def send(master: Master, project: str, **properties: str) -> None:
+def send(master: Master, project: str, revision: str = "", **properties: str) -> None:
     """What fdroidserver does: the real `buildbot sendchange`."""
     buildbot = str(Path(sys.executable).parent / "buildbot")
     subprocess.run(
@@ -113,6 +113,7 @@ def send(master: Master, project: str, **properties: str) -> None:
             "--who=x",
             f"--project={project}",
             "--branch=master",
+            f"--revision={revision}",
             *(f"--property={name}:{value}" for name, value in properties.items()),
             "metadata/x.yml",
         ],
@@ -128,7 +129,7 @@ def test_a_real_build(tmp_path: Path) -> None:
         hostile = "a;reboot\u202e" + "x" * 500
         send(master, "org.example.given", packageName="org.example.given", versionCode="0012")
         send(master, "org.example.project", versionCode="7")
-        send(master, "nothing", versionCode=hostile, uuid="-x")
+        send(master, "nothing", "--upload-pack=reboot", versionCode=hostile, uuid="-x")
 
         def finished() -> Any:
             path = f"builders/{checked}/builds?complete=true&property=*&order=number"
@@ -150,4 +151,5 @@ def test_a_real_build(tmp_path: Path) -> None:
         assert "property `versionCode` is 'a;reboot" in text
         assert "it must be a whole number from 0 to 2^63-1" in text
         assert "property `uuid` is '-x': it must be a word" in text
+        assert "the revision is '--upload-pack=reboot': git would take it for an option" in text
         assert "x" * 100 not in text

@@ -94,6 +94,13 @@ def test_what_runs_what_waits_and_what_fails(tmp_path: Path, chromium: str) -> N
     ]
     assert "2 success, 1 failure" in html
     assert [row[:2] for row in rows(html, "Failing apps")] == [["org.example.bad", "failure"]]
+    everything = html.split("<h4>All apps</h4>")[1].split("</p>")[0]
+    listed = re.findall(r'<a href="#/builders/\d+">([^<]+)</a> (\w+)', everything)
+    assert listed == [
+        ("org.example.bad", "failure"),
+        ("org.example.good", "success"),
+        ("org.example.mended", "success"),
+    ]
     assert rows(html, "Dead repositories") == [
         ["https://dead.example.org/", "a.b", "2026-01-01", escaped]
     ]
@@ -134,5 +141,6 @@ def test_thousands_of_apps(tmp_path: Path) -> None:
     assert "2001 success, 2000 failure" in html
     assert len(rows(html, "Failing apps")) == 200
     assert "and 1800 more" in html
+    assert html.split("<h4>All apps</h4>")[1].count("<a href=") == 4001
     # A page that people wait for; how fast it is, the line above tells.
     assert min(took) < 5

@@ -77,7 +77,8 @@ class CheckProperties(BuildStep):
     A property that is missing, unless it is in `optional`, or is not of its type fails the
     build. One that may be missing may also be empty, as a form sends it. Numbers that came as
     text are made numbers. A missing `packageName` is taken from the source stamp's project:
-    Buildbot's own pollers cannot attach properties.
+    Buildbot's own pollers cannot attach properties. Revisions and branches, which steps give to
+    git as words of a command, are looked at too.
     """
 
     name = "check properties"
@@ -118,11 +119,21 @@ class CheckProperties(BuildStep):
                 )
             elif checked is not self.getProperty(name):
                 self.setProperty(name, checked, self.name)
+        problems += self._stamp_problems()
         if problems:
             await self.addCompleteLog("problems", "".join(f"{line}\n" for line in problems))
             self.descriptionDone = ["refused a property"]
             return FAILURE
         return SUCCESS
+
+    def _stamp_problems(self) -> list[str]:
+        assert self.build is not None
+        return [
+            f"the {what} is {_shown(value)}: git would take it for an option or a range"
+            for stamp in self.build.getAllSourceStamps()
+            for what, value in (("revision", stamp.revision), ("branch", stamp.branch))
+            if value and (value.startswith("-") or ".." in value)
+        ]
 
     def _project(self) -> str | None:
         assert self.build is not None
