@@ -466,14 +466,25 @@ def test_one_cause_is_one_mail(tmp_path: Path) -> None:
         world.send("org.example.bad2", versionCode=1)
         world.builds(6)
         wait_for("another mail", lambda: len(mails.received) > 1)
+        # When all fail, it is not the apps; a good one ends that.
+        for number in (3, 4, 5, 6):
+            world.send(f"org.example.bad{number}", versionCode=1)
+            world.builds(4 + number)
+        world.send("org.example.good", versionCode=2)
+        world.builds(11)
+        world.send("org.example.bad7", versionCode=1)
+        world.builds(12)
+        wait_for("the last mail", lambda: len(mails.received) > 4)
         time.sleep(1)
     mails.shutdown()
     mails.server_close()
     subjects = [mail["Subject"] for mail in mails.received]
     assert subjects == [
         "build org.example.bad: failure in «build»",
-        "build org.example.bad2: failure in «build»",
+        *(f"build org.example.bad{n}: failure in «build»" for n in (2, 3, 4, 7)),
     ]
+    notes = ["app in a row" in mail.get_content() for mail in mails.received]
+    assert notes == [False, False, False, True, False]
     mail = mails.received[0]
     assert mail["To"] == "people@example.org"
     text = mail.get_content()

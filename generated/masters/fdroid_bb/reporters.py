@@ -24,6 +24,9 @@ from buildbot.util.state import StateMixin
 from twisted.internet import defer
 from zope.interface.declarations import implementer
 
+# When so many apps in a row fail in the same step, it is no longer the apps.
+_ROW = 3
+
 # Lines from the end of the failed step's log that a mail holds.
 _LINES = 40
 
@@ -36,8 +39,9 @@ class NewCauses(ComparableMixin):
     """A report of a failed build, unless its cause was told of already.
 
     A cause is a builder, the step that failed, and the app, if the step has to do with one. It is
-    forgotten when that step succeeds again. What is told is kept in the database, so that a
-    restart tells nothing twice.
+    forgotten when that step succeeds again. After `_ROW` apps that fail in the same step with none
+    between that does not, further ones are not told of either. What is told is kept in the
+    database, so that a restart tells nothing twice.
     """
 
     compare_attrs: ClassVar[Sequence[str]] = ("builders",)
@@ -66,26 +70,33 @@ class NewCauses(ComparableMixin):
             return None
         app = _value(build, "packageName") or ""
         told = set(map(tuple, await reporter.getState("told", [])))
-        before = set(told)
+        row: dict[str, int] = await reporter.getState("row", {})
+        before = (set(told), dict(row))
         failed = None
         for step in build["steps"]:
             cause = (builder, step["name"], "" if _SHARED.match(step["name"]) else app)
             if step["results"] in (SUCCESS, WARNINGS):
                 told.discard(cause)
+                row.pop(f"{builder}/{step['name']}", None)
             elif step["results"] in (FAILURE, EXCEPTION) and failed is None:
                 failed = (step, cause)
         report = None
         if build["results"] in (FAILURE, EXCEPTION):
             step, cause = failed or (None, (builder, "", app))
             if cause not in told:
-                told.add(cause)
-                report = await self._report(master, build, builder, app, step)
-        if told != before:
+                place = f"{builder}/{cause[1]}"
+                row[place] = min(row.get(place, 0) + 1, _ROW + 1)
+                if row[place] <= _ROW:
+                    told.add(cause)
+                    last = row[place] == _ROW
+                    report = await self._report(master, build, builder, app, step, last=last)
+        if (told, row) != before:
             await reporter.setState("told", sorted(told))
+            await reporter.setState("row", row)
         return report
 
     async def _report(
-        self, master: Any, build: Any, builder: str, app: str, step: Any
+        self, master: Any, build: Any, builder: str, app: str, step: Any, *, last: bool
     ) -> dict[str, Any]:
         what = f"{builder} {app}".strip()
         where = f" in «{step['name']}»" if step is not None else ""
@@ -99,6 +110,11 @@ class NewCauses(ComparableMixin):
             tail = await _tail(master, step["stepid"])
             lines += ["", f"The last lines of «{step['name']}»:", "", *tail] if tail else []
         lines += ["", "There is no further mail while this goes on failing in the same way."]
+        if last:
+            lines += [
+                f"It is the {_ROW}rd app in a row: there is none of others either, until one of "
+                "them gets past this step."
+            ]
         return {
             "body": "\n".join(lines),
             "subject": f"{what}: {statusToString(build['results'])}{where}",
