@@ -300,9 +300,10 @@ def test_from_a_pushed_tag_to_a_deployed_apk(world: World, chromium: str) -> Non
     # A build that goes on all the while.
     world.submit("org.example.slow", 1)
     # The first poll only records.
-    polled = world.updates.basedir / "app-sources.json"
-    wait_for("the first polls", polled.exists, 90)
-    wait_for("the first polls", lambda: "refs" in _state(world.updates, "org.example.tiny"), 30)
+    listed = world.updates.basedir / "app-sources.json"
+    wait_for("the first polls", listed.exists, 90)
+    state = world.updates.basedir / "state.sqlite"
+    wait_for("the first polls", lambda: "refs" in polled(state, "org.example.tiny"), 30)
 
     began = time.monotonic()
     world.tiny.release(2, "1.1")
@@ -362,8 +363,9 @@ def test_from_a_pushed_tag_to_a_deployed_apk(world: World, chromium: str) -> Non
     print(*(f"{seconds:6.1f} s  {what}" for what, seconds in times.items()), sep="\n")
 
 
-def _state(master: Master, name: str) -> str:
-    with sqlite3.connect(master.basedir / "state.sqlite") as database:
+def polled(state: Path, name: str) -> str:
+    """What a master remembers of a poller."""
+    with sqlite3.connect(state) as database:
         query = """
             SELECT group_concat(s.name) FROM object_state s JOIN objects o ON o.id = s.objectid
             WHERE o.name = ?"""

@@ -22,7 +22,7 @@ import pytest
 from masters import ROOT, Master, free_ports, wait_for
 from program import generate
 from repositories import Server
-from test_loop import METADATA, Source, edited
+from test_loop import METADATA, PUSH, Source, edited, polled
 
 PASSWORD = "correct horse battery staple"
 SUCCESS, WARNINGS, FAILURE, SKIPPED, EXCEPTION, RETRY, CANCELLED = range(7)
@@ -53,15 +53,18 @@ if [ "$1" = pull ]; then mkdir -p unsigned; echo apk > unsigned/org.example.tiny
 
 
 class Shipped:
-    """The buildserver of F-Droid's description, all workers local, `fdroid` from `programs`."""
+    """A master of F-Droid's description, all workers local, `fdroid` from `programs`."""
 
-    def __init__(self, folder: Path, programs: Path, changes: dict[str, str]) -> None:
+    def __init__(
+        self, folder: Path, programs: Path, changes: dict[str, str], name: str = "buildserver"
+    ) -> None:
         self.folder = folder
-        self.server = Server(folder / "repositories")
+        self.server = Server(folder / "repositories", push=PUSH)
         self.app = Source(self.server, folder, "tiny")
         self.app.release(1, "1.0")
-        data = self.server.repository("fdroiddata.git")
+        data = self.data = self.server.repository("fdroiddata.git")
         data.git("symbolic-ref", "HEAD", "refs/heads/master")
+        data.git("update-ref", "-d", "refs/heads/main")
         checkout = folder / "fdroiddata"
         (checkout / "metadata").mkdir(parents=True)
         url = self.app.repository.url
@@ -75,6 +78,7 @@ class Shipped:
         ):
             subprocess.run(["git", "-C", str(checkout), *command], check=True, capture_output=True)
         www, pb, submit, www2, pb2 = free_ports(5)
+        server = f"http://127.0.0.1:{self.server.port}/"
         text = edited(
             (ROOT / "fdroid-bb.toml").read_text(),
             {
@@ -86,6 +90,11 @@ class Shipped:
                 "127.0.0.1:8011": f"127.0.0.1:{www2}",
                 "172.17.0.1:9990": f"127.0.0.1:{pb2}",
                 '"https://buildserver.f-droid.org/"': f'"http://127.0.0.1:{www}/"',
+                '"https://checkupdates.f-droid.org/"': f'"http://127.0.0.1:{www2}/"',
+                "http.https://gitlab.com/.extraHeader": f"http.{server}.extraHeader",
+                "https://gitlab.com/checkupdates-bot/fdroiddata.git": f"{server}fork.git",
+                'schemes = ["https"]': 'schemes = ["http"]',
+                "allow-hosts = []": 'allow-hosts = ["127.0.0.1"]',
                 **changes,
             },
         )
@@ -94,11 +103,14 @@ class Shipped:
         masters = generate(config, checkout, folder / "out")
         basedir = folder / "master"
         (basedir / "secrets").mkdir(parents=True, mode=0o700)
-        (basedir / "secrets/web-admin").write_text(f"{PASSWORD}\n")
-        (basedir / "secrets/web-admin").chmod(0o600)
+        header = f"Authorization: {PUSH}"
+        for key, value in (("web-admin", PASSWORD), ("fdroiddata-push", header)):
+            (basedir / "secrets" / key).write_text(f"{value}\n")
+            (basedir / "secrets" / key).chmod(0o600)
         env = {"PATH": f"{programs}:{os.environ['PATH']}"}
-        path = masters / "buildserver/master.cfg"
-        self.master = Master(basedir, configfile=path, www_port=www, env=env)
+        path = masters / name / "master.cfg"
+        port = {"buildserver": www, "checkupdates": www2}[name]
+        self.master = Master(basedir, configfile=path, www_port=port, env=env)
         self.repository = basedir / "repository"
         subprocess.run(["git", "clone", "-q", data.url, str(self.repository)], check=True)
 
@@ -273,3 +285,39 @@ def test_a_published_version_is_verified_and_the_report_is_kept(
     assert build["results"] == FAILURE
     results = json.loads(report.read_text()).values()
     assert any(not result["verified"] for result in results)
+
+
+def test_what_is_new_is_pushed_to_the_fork_for_a_merge_request(
+    tmp_path: Path, fdroidserver: Path
+) -> None:
+    text = (ROOT / "fdroid-bb.toml").read_text()
+    docker = text[text.index("[workers.checkupdates.docker]") :].split("\n\n")[0]
+    changes = {
+        'variants = ["whole", "push"]': 'variants = ["whole", "merge-request"]',
+        docker: "[workers.checkupdates.local]",
+        'poll-interval = "6h"': 'poll-interval = "1s"',
+        'settle = "2min"': 'settle = "1s"',
+    }
+    shipped = Shipped(tmp_path, fdroidserver, changes, "checkupdates")
+    fork = shipped.server.repository("fork.git")
+    # As GitLab takes the options that open a merge request.
+    fork.git("config", "receive.advertisePushOptions", "true")
+    hook = fork.path / "hooks/post-receive"
+    hook.write_text('#!/bin/sh\nenv | grep ^GIT_PUSH_OPTION_ | sort > "$PWD/options"\n')
+    hook.chmod(0o755)
+    with shipped.master as master:
+        state = master.basedir / "state.sqlite"
+        wait_for("the first poll", lambda: "refs" in polled(state, "org.example.tiny"), 60)
+        shipped.app.release(2, "1.1")
+        wait_for("the page", lambda: master.rest("builders?name=org.example.tiny")["builders"], 60)
+        [build, *_] = master.builds("org.example.tiny", 1, 90)
+        steps = {name: step["text"][-2000:] for name, step in master.steps(build).items()}
+        assert build["results"] == SUCCESS, steps
+    shipped.server.close()
+    assert "CurrentVersion: '1.1'" in fork.git(
+        "show", "refs/heads/org.example.tiny:metadata/org.example.tiny.yml"
+    )
+    assert "merge_request.create" in (fork.path / "options").read_text()
+    assert "CurrentVersion: '1.0'" in shipped.data.git(
+        "show", "master:metadata/org.example.tiny.yml"
+    )
