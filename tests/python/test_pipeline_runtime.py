@@ -474,7 +474,10 @@ def test_one_cause_is_one_mail(tmp_path: Path) -> None:
         world.builds(11)
         world.send("org.example.bad7", versionCode=1)
         world.builds(12)
-        wait_for("the last mail", lambda: len(mails.received) > 4)
+        # What is refused is no part of a header.
+        world.press("build", packageName="bad\nBcc: evil@example.org", versionCode=1)
+        world.builds(13)
+        wait_for("the last mail", lambda: len(mails.received) > 5)
         time.sleep(1)
     mails.shutdown()
     mails.server_close()
@@ -482,9 +485,11 @@ def test_one_cause_is_one_mail(tmp_path: Path) -> None:
     assert subjects == [
         "build org.example.bad: failure in «build»",
         *(f"build org.example.bad{n}: failure in «build»" for n in (2, 3, 4, 7)),
+        "build: failure in «check properties»",
     ]
     notes = ["app in a row" in mail.get_content() for mail in mails.received]
-    assert notes == [False, False, False, True, False]
+    assert notes == [False, False, False, True, False, False]
+    assert not any("Bcc" in mail for mail in mails.received)
     mail = mails.received[0]
     assert mail["To"] == "people@example.org"
     text = mail.get_content()

@@ -24,6 +24,8 @@ from buildbot.util.state import StateMixin
 from twisted.internet import defer
 from zope.interface.declarations import implementer
 
+from .check_properties import app_id
+
 # When so many apps in a row fail in the same step, it is no longer the apps.
 _ROW = 3
 
@@ -68,7 +70,8 @@ class NewCauses(ComparableMixin):
         builder = _value(build, "buildername")
         if builder not in self.builders:
             return None
-        app = _value(build, "packageName") or ""
+        # It becomes part of a header, and may be what was refused.
+        app = app_id(_value(build, "packageName")) or ""
         told = set(map(tuple, await reporter.getState("told", [])))
         row: dict[str, int] = await reporter.getState("row", {})
         before = (set(told), dict(row))
