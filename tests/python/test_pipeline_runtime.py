@@ -118,7 +118,7 @@ builders = ["build"]
 
 [schedulers.tags]
 on = { submitted = "tag" }
-settle = "2s"
+settle = "6s"
 builders = ["look"]
 
 [schedulers.at-once]
@@ -301,7 +301,7 @@ def test_many_tags_are_one_build(world: World) -> None:
         world.send("org.example.tagged", "tag")
     world.send("org.example.other", "tag")
     builds = world.builds(2)
-    time.sleep(3)
+    time.sleep(7)
     assert sorted(map(what, world.builds(2))) == ["org.example.other:", "org.example.tagged:"]
     assert all(build["results"] == SUCCESS for build in builds)
 
@@ -315,7 +315,7 @@ def test_tags_wait_also_over_a_restart(world: World) -> None:
 
 
 def test_of_equal_requests_that_wait_one_is_built(world: World) -> None:
-    world.press("look", packageName="org.example.busy", pause=3)
+    world.press("look", packageName="org.example.busy", pause=20)
     wait_for("the first build", lambda: world.master.rest("builds")["builds"])
     for _ in range(3):
         for app in ("a", "b"):
