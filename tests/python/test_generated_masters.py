@@ -27,7 +27,10 @@ CONFIG = ROOT / "fdroid-bb.toml"
 # Where the workers' port of `checkupdates` is: Docker's bridge.
 BRIDGE = "172.17.0.1"
 
-SECRETS = {"web-admin": "pass of admin", "sendchange": "pass of sender"}
+SECRETS = {"web-admin": "pass of admin", "fdroiddata-push": "header of pusher"}
+
+# Where fdroidserver reads what the master makes.
+PASSWORD = Path("/tmp/fdroid-buildbot-sendchange/passwd")  # noqa: S108
 
 # In the master's buildbot.tac: writes a line to the log whenever a poller starts, stops or takes
 # arguments. fdroid_bb is then already imported when master.cfg asks for it.
@@ -308,7 +311,8 @@ def test_the_buildserver_has_what_the_description_says(buildserver: Master) -> N
     machines = {f"{kind}-{n}" for kind in ("buildserver", "repository") for n in (1, 2, 3)}
     assert names(buildserver, "workers") == machines
     assert names(buildserver, "schedulers") == {
-        "submitted-build",
+        "new-version",
+        "build-cycle",
         "submitted-verify",
         "fdroiddata",
         "nightly-publish",
@@ -349,7 +353,7 @@ def test_a_secret_is_nowhere_to_be_read(buildserver: Master) -> None:
     told = [buildserver.ask("GET", path).text for path in ("/", "/auth/login", "/config")]
     told += [json.dumps(buildserver.rest(what)) for what in ("builders", "schedulers", "workers")]
     told += [buildserver.log(), (ROOT / "generated/masters/buildserver/master.cfg").read_text()]
-    for secret in SECRETS.values():
+    for secret in (*SECRETS.values(), PASSWORD.read_text().strip()):
         assert not any(secret in text for text in told)
 
 
@@ -363,7 +367,7 @@ def test_a_change_is_submitted_as_fdroidserver_does(buildserver: Master) -> None
         inside = buildserver.inside(command)
         return subprocess.run(inside, capture_output=True, timeout=60)
 
-    assert send(SECRETS["sendchange"]).returncode == 0
+    assert send(PASSWORD.read_text().strip()).returncode == 0
     assert send("wrong").returncode != 0
     projects = [change["project"] for change in buildserver.rest("changes")["changes"]]
     assert projects == ["org.example.tags"]
