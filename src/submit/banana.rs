@@ -13,9 +13,6 @@ const MOST: usize = 1024 * 1024;
 /// The deepest nesting that is taken.
 const DEEPEST: usize = 32;
 
-/// The most digits of a number, each worth seven bits: enough for an `i64`.
-const DIGITS: usize = 10;
-
 const LIST: u8 = 0x80;
 const INT: u8 = 0x81;
 const STRING: u8 = 0x82;
@@ -92,7 +89,7 @@ impl Item {
 }
 
 fn head(out: &mut impl Write, mut number: u64, kind: u8) -> io::Result<()> {
-    let mut digits = Vec::with_capacity(DIGITS + 1);
+    let mut digits = Vec::new();
     loop {
         digits.push((number & 0x7f) as u8);
         number >>= 7;
@@ -117,13 +114,15 @@ fn byte(input: &mut impl Read, budget: &mut usize) -> io::Result<u8> {
 
 fn read(input: &mut impl Read, budget: &mut usize, depth: usize) -> io::Result<Item> {
     let mut number: u64 = 0;
-    let mut digits = 0;
+    let mut digits: u32 = 0;
     let kind = loop {
         match byte(input, budget)? {
             kind @ 0x80.. => break kind,
             digit => {
-                let shifted = u64::from(digit).checked_shl(digits as u32 * 7);
-                let shifted = shifted.filter(|_| digits < DIGITS);
+                let shift = digits * 7;
+                let shifted = u64::from(digit).checked_shl(shift);
+                // Bits that would fall off make it too large as well.
+                let shifted = shifted.filter(|shifted| shifted >> shift == u64::from(digit));
                 number |= shifted.ok_or_else(|| invalid("the answer has too large a number"))?;
                 digits += 1;
             }
@@ -186,6 +185,7 @@ mod tests {
         assert!(refused(b"\x7f\x7f\x7f\x7f\x82").contains("too long a part"));
         assert!(refused(b"\x7f\x7f\x7f\x7f\x80").contains("too long a part"));
         assert!(refused(&[0; 100]).contains("too large a number"));
+        assert!(refused(b"\0\0\0\0\0\0\0\0\0\x02\x81").contains("too large a number"));
         assert!(refused(&b"\x01\x80".repeat(100)).contains("nested too deeply"));
         assert!(refused(b"\x01\x87").contains("protocol"));
         assert!(refused(&b"\x00\x00\x04\x80\x00\x00\x04\x82".repeat(2)).contains("fill whole"));

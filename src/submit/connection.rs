@@ -2,15 +2,15 @@
 //! Sources: `twisted/spread/pb.py` and `jelly.py`, `buildbot/clients/sendchange.py`.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufReader, BufWriter, Write};
+use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use md5::{Digest, Md5};
 
 use super::banana::Item;
 
-/// How long the master may be silent while something is asked of it.
+/// How long the master may take for one answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Changes that are on their way before the first of them must be answered. All their answers fit
@@ -57,7 +57,7 @@ pub enum Refused {
 
 /// A connection that is logged in.
 pub struct Connection {
-    input: BufReader<TcpStream>,
+    input: BufReader<Timed>,
     output: BufWriter<TcpStream>,
     /// The number of the remote object that takes changes.
     perspective: Item,
@@ -68,19 +68,18 @@ impl Connection {
     /// Connects and logs in.
     ///
     /// # Errors
-    /// When nobody listens there, or not for this user, or says nothing for half a minute.
+    /// When nobody listens there, or not for this user, or no answer comes within half a minute.
     pub fn open(address: SocketAddr, user: &str, password: &str) -> Result<Self, Refused> {
         let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
         let mut this = Self {
-            input: BufReader::new(stream.try_clone()?),
+            input: BufReader::new(Timed { stream: stream.try_clone()?, until: Instant::now() }),
             output: BufWriter::new(stream),
             perspective: Item::Int(0),
             requests: 0,
         };
-        match this.read()? {
+        match this.read(Instant::now() + PATIENCE)? {
             Item::List(dialects) if dialects.contains(&"none".into()) => {}
             _ => return Err(Refused::Protocol("it offers no dialect that is known")),
         }
@@ -166,12 +165,13 @@ impl Connection {
         item.write(&mut self.output)
     }
 
-    fn read(&mut self) -> io::Result<Item> {
+    fn read(&mut self, until: Instant) -> io::Result<Item> {
         self.output.flush()?;
+        self.input.get_mut().until = until;
         Item::read(&mut self.input).map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
                 let seconds = PATIENCE.as_secs();
-                let what = format!("the master said nothing for {seconds} seconds");
+                let what = format!("the master gave no answer within {seconds} seconds");
                 io::Error::new(io::ErrorKind::TimedOut, what)
             }
             io::ErrorKind::UnexpectedEof => {
@@ -184,8 +184,9 @@ impl Connection {
     /// The next answer and the number of its request; the inner error is the remote one, in its
     /// own words.
     fn answer(&mut self) -> Result<(i64, Result<Item, String>), Refused> {
+        let until = Instant::now() + PATIENCE;
         loop {
-            let Item::List(mut parts) = self.read()? else {
+            let Item::List(mut parts) = self.read(until)? else {
                 return Err(Refused::Protocol("it says something that is no message"));
             };
             let kind = match parts.first() {
@@ -205,6 +206,23 @@ impl Connection {
                 _ => return Err(Refused::Protocol("it says something that was not asked")),
             }
         }
+    }
+}
+
+/// A stream that ends at a time, whatever little it says until then.
+struct Timed {
+    stream: TcpStream,
+    until: Instant,
+}
+
+impl Read for Timed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.stream.set_read_timeout(Some(left))?;
+        self.stream.read(buffer)
     }
 }
 

@@ -29,8 +29,9 @@ pub fn read(file: &Path) -> io::Result<String> {
         return Err(invalid("others can write to it"));
     }
     let mut text = String::new();
-    File::from(opened).take(LONGEST).read_to_string(&mut text)?;
+    File::from(opened).take(LONGEST + 1).read_to_string(&mut text)?;
     match text.trim() {
+        _ if text.len() as u64 > LONGEST => Err(invalid("it is longer than any password")),
         "" => Err(invalid("it is empty")),
         password => Ok(password.to_owned()),
     }

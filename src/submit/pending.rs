@@ -59,7 +59,9 @@ pub fn pending<'a>(app: &'a App, built: &'a Built) -> impl Iterator<Item = &'a B
         app.current_version_code == Some(build.version_code)
             || (name.is_some() && name == build.version_name.as_deref())
     };
-    let wanted = enabled(&app.disabled);
+    // An app that keeps no version is an archived one; fdroidserver's `schedule_buildcycle` too
+    // leaves it out.
+    let wanted = enabled(&app.disabled) && app.archive_policy != Some(0);
     app.builds
         .iter()
         .filter(move |build| wanted && enabled(&build.disable) && current(build))

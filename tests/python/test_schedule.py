@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -10,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -85,6 +87,7 @@ class World:
         self.app("org.example.a", APP)
         self.app("org.example.b", OFF)
         self.app("org.example.disabled", f"Disabled: gone\n{APP}")
+        self.app("org.example.archived", f"ArchivePolicy: 0\n{APP}")
 
     def app(self, name: str, text: str) -> None:
         (self.data / f"metadata/{name}.yml").write_text(text)
@@ -147,6 +150,8 @@ def changes(master: Master) -> list[dict[str, Any]]:
 
 def test_a_change_is_what_buildbot_would_send(world: World, master: Master) -> None:
     commit = world.commit()
+    # Of the commit, whatever somebody does in the checkout.
+    world.app("org.example.a", OFF)
     assert world.run("org.example.a")[0] == 0
     for code, seconds in (("20", "10800"), ("21", "7200")):
         command = [
@@ -183,7 +188,7 @@ def test_what_is_pending(world: World) -> None:
         return out.splitlines()
 
     everything = ["org.example.a:20", "org.example.a:21", "org.example.b:21"]
-    assert dry("--all") == [*everything, "3 builds of 3 apps would be submitted"]
+    assert dry("--all") == [*everything, "3 builds of 4 apps would be submitted"]
     (repository / "unsigned").mkdir(parents=True)
     (repository / "archive").mkdir()
     (repository / "unsigned/org.example.a_20.zip").touch()
@@ -222,7 +227,16 @@ def test_what_is_asked_wrongly_is_said(world: World) -> None:
     code, _, err = world.run("org.example.broken")
     assert code == 1
     assert "the metadata of `org.example.broken` is broken" in err
-    assert world.run("--all", "--dry-run")[0] == 0
+    # Of all apps, those that can be read; what is left out is said.
+    code, _, err = world.run("--all", "--dry-run")
+    assert code == 0
+    assert "org.example.broken.yml" in err
+    assert "left out: 1 app" in err
+    listed = world.config.parent / "list"
+    listed.write_text("#" * (5 << 20))
+    code, _, err = world.run("--list", str(listed))
+    assert code == 1
+    assert "file too large" in err
 
 
 def test_a_thousand_builds_over_one_connection(world: World, master: Master) -> None:
@@ -231,7 +245,7 @@ def test_a_thousand_builds_over_one_connection(world: World, master: Master) -> 
     accepted = master.log().count("perspective_addChange")
     code, out, err = world.run("--all", "--cycle")
     assert code == 0, err
-    assert out.startswith("submitted 1003 builds of 1003 apps in ")
+    assert out.startswith("submitted 1003 builds of 1004 apps in ")
     assert master.log().count("perspective_addChange") - accepted == 1003
     with sqlite3.connect(master.basedir / "state.sqlite") as database:
         query = "SELECT property_value FROM change_properties WHERE property_name = ?"
@@ -317,6 +331,20 @@ def test_what_is_no_master_is_told(world: World, sent: bytes, said: str) -> None
     assert "0 of 3 builds were submitted" in err
 
 
+def test_a_master_that_says_little_for_ever(world: World) -> None:
+    def behave(connection: socket.socket) -> None:
+        connection.sendall(DIALECTS)
+        with contextlib.suppress(OSError):
+            while True:
+                connection.sendall(b"\x02\x80\x07\x82version\x06\x81")
+                time.sleep(0.2)
+
+    _faulty(world, behave)
+    code, _, err = world.run("--all")
+    assert code == 5
+    assert "the master gave no answer within 30 seconds" in err
+
+
 def test_a_master_that_goes_away_in_the_middle(world: World, master: Master) -> None:
     for number in range(3000):
         world.app(f"org.example.many{number}", OFF)
@@ -326,10 +354,12 @@ def test_a_master_that_goes_away_in_the_middle(world: World, master: Master) -> 
     wait_for("some changes", lambda: master.log().count("perspective_addChange") > 100)
     master.kill()
     thread.join(60)
-    [(code, _, err)] = result
+    [(code, out, err)] = result
     assert code == 5
     done = int(err.split(" of 3003 builds were submitted")[0].rsplit(" ", 1)[1])
     assert 0 < done < 3003
+    # The others are named, so that they can be submitted again.
+    assert len(out.splitlines()) == len(set(out.splitlines())) == 3003 - done
     with sqlite3.connect(master.basedir / "state.sqlite") as database:
         kept = database.execute("SELECT count(*) FROM changes").fetchone()[0]
     # What was said to be submitted is there.

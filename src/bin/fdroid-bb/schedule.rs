@@ -53,6 +53,12 @@ pub fn schedule(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> io::Result<Exit> {
+    // What is submitted names a commit, so what is read must be of it, and not of a checkout in
+    // which somebody works.
+    let in_git = inputs.fdroiddata.join(".git").exists();
+    let rev = inputs.rev.clone().or_else(|| in_git.then(|| "HEAD".to_owned()));
+    let (config, fdroiddata) = (inputs.config.clone(), inputs.fdroiddata.clone());
+    let inputs = &Inputs { config, fdroiddata, rev };
     let read = match input::read(inputs) {
         Ok(read) => read,
         Err(findings) => {
@@ -60,6 +66,17 @@ pub fn schedule(
             return Ok(Exit::Invalid);
         }
     };
+    if options.which.all {
+        let broken = read.apps.records.iter().filter_map(|record| match record {
+            Record::Quarantined { error, .. } => Some(error.clone()),
+            Record::App { .. } => None,
+        });
+        let broken: Vec<_> = broken.collect();
+        input::say(err, inputs, Some(&read.tree), &broken)?;
+        if !broken.is_empty() {
+            writeln!(err, "left out: {}\n", count(broken.len(), "app"))?;
+        }
+    }
     match submit(&read, options, out) {
         Ok(result) => result,
         Err(Stop(message, help, exit)) => {
@@ -83,7 +100,7 @@ fn submit(read: &Read, options: &Options, out: &mut dyn Write) -> Result<io::Res
     let builds: Vec<(&App, &Build)> =
         apps.iter().flat_map(|app| pending(app, &built).map(|build| (*app, build))).collect();
     let changes = changes(pipeline, read.tree.commit.as_deref(), options, &builds);
-    let mut done = 0;
+    let mut taken = BTreeSet::new();
     if !options.dry_run && !changes.is_empty() {
         let (user, address, file) = target(pipeline, options)?;
         let password = password::read(&file).map_err(|error| {
@@ -93,27 +110,32 @@ fn submit(read: &Read, options: &Options, out: &mut dyn Write) -> Result<io::Res
         })?;
         let bar = ProgressBar::new(changes.len() as u64);
         let result = Connection::open(address, user, &password).and_then(|mut connection| {
-            connection.submit(&changes, &mut |_| {
-                done += 1;
-                bar.set_position(done);
+            connection.submit(&changes, &mut |change| {
+                taken.insert(change.who.as_str());
+                bar.inc(1);
             })
         });
         bar.finish_and_clear();
-        result.map_err(|error| failed(&error, address, done, changes.len()))?;
+        if let Err(error) = result {
+            let stop = failed(&error, address, taken.len(), changes.len());
+            let left = changes.iter().filter(|change| !taken.contains(change.who.as_str()));
+            return say_left(out, options, &left.collect::<Vec<_>>())
+                .map_or_else(|error| Ok(Err(error)), |()| Err(stop));
+        }
     }
     let seconds = started.elapsed().as_secs_f64();
     Ok(say(out, options, apps.len(), &changes, seconds).map(|()| Exit::Clean))
 }
 
-fn failed(error: &Refused, address: std::net::SocketAddr, done: u64, all: usize) -> Stop {
+fn failed(error: &Refused, address: std::net::SocketAddr, done: usize, all: usize) -> Stop {
     let help = match error {
         Refused::Login => "the master that listens there made another password, or none".to_owned(),
         Refused::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             "start the master, or look at its `submit.listen`".to_owned()
         }
         // What is built twice is skipped by fdroidserver, what is never built is not noticed.
-        _ => "look at the master's log, then run the same again: what it has taken is at most \
-              built a second time"
+        _ => "look at the master's log, then submit the builds again that are listed above: one \
+              that the master took without saying so is at most built a second time"
             .to_owned(),
     };
     let message = format!("{address}: {error}; {done} of {all} builds were submitted");
@@ -158,9 +180,13 @@ fn chosen<'r>(read: &'r Read, which: &Which) -> Result<Vec<&'r App>, Stop> {
 fn listed(file: &Path) -> Result<Vec<String>, Stop> {
     let mut text = String::new();
     let read = if file == Path::new("-") {
-        io::stdin().take(LONGEST_LIST).read_to_string(&mut text)
+        io::stdin().take(LONGEST_LIST + 1).read_to_string(&mut text)
     } else {
-        std::fs::File::open(file).and_then(|f| f.take(LONGEST_LIST).read_to_string(&mut text))
+        std::fs::File::open(file).and_then(|f| f.take(LONGEST_LIST + 1).read_to_string(&mut text))
+    };
+    let read = match read {
+        Ok(bytes) if bytes as u64 > LONGEST_LIST => Err(io::ErrorKind::FileTooLarge.into()),
+        read => read,
     };
     read.map_err(|error| {
         let message = format!("the list `{}` cannot be read: {error}", file.display());
@@ -235,6 +261,16 @@ fn target<'p>(
     let file = options.password_file.clone().or(described);
     let file = file.unwrap_or_else(|| PathBuf::from(PASSWORD_FILE));
     Ok((submit.user.as_str(), submit.listen.addr(), file))
+}
+
+/// The builds that no answer came for.
+fn say_left(out: &mut dyn Write, options: &Options, left: &[&Change]) -> io::Result<()> {
+    if options.format == Format::Json {
+        let builds: Vec<_> = left.iter().map(|change| &change.properties).collect();
+        serde_json::to_writer_pretty(&mut *out, &json!({"submitted": false, "builds": builds}))?;
+        return writeln!(out);
+    }
+    left.iter().try_for_each(|change| writeln!(out, "{}", change.who))
 }
 
 fn say(
