@@ -73,6 +73,8 @@ def test_what_runs_what_waits_and_what_fails(tmp_path: Path, chromium: str) -> N
         wait_for("the build", lambda: master.rest("builds?complete=false")["builds"])
         for app in ("org.example.second", HOSTILE, "org.example.last"):
             press(master, app)
+        press(master, "", project="org.example.project")
+        press(master, "x" * 1000)
         press(master, "org.example.first", priority=5)
         dead = {"repository": "https://dead.example.org/", "apps": ["a.b"], "dead": True}
         failing = [{**dead, "since": "2026-01-01", "why": HOSTILE}, {**dead, "dead": False}]
@@ -91,6 +93,8 @@ def test_what_runs_what_waits_and_what_fails(tmp_path: Path, chromium: str) -> N
         ["2", "org.example.second", "build", "0"],
         ["3", escaped, "build", "0"],
         ["4", "org.example.last", "build", "0"],
+        ["5", "org.example.project", "build", "0"],
+        ["6", "x" * 100, "build", "0"],
     ]
     assert "2 success, 1 failure" in html
     assert [row[:2] for row in rows(html, "Failing apps")] == [["org.example.bad", "failure"]]

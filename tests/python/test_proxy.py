@@ -72,7 +72,8 @@ def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxied]:
         "[masters.example]", f'[masters.example]\nworkers = "127.0.0.1:{worker_port}"'
     )
     text = text.replace(
-        "[masters.example.web]", f'[masters.example.web]\nlisten = "127.0.0.1:{web_port}"'
+        "[masters.example.web]",
+        f'[masters.example.web]\nlisten = "127.0.0.1:{web_port}"\nviews = ["dashboard"]',
     )
     config.write_text(text)
     masters = generate(config, ROOT / "example/fdroiddata", folder / "out")
@@ -111,6 +112,9 @@ def test_pages_and_data_and_events_come_through(proxied: Proxied, chromium: str)
     assert builders == proxied.master.rest("builders")["builders"]
     shown = page_text(chromium, f"http://127.0.0.1:{proxied.port}/buildbot/#/builders")
     assert builders[0]["name"] in shown
+    assert "fdroid-bb example" in shown
+    dashboard = page_text(chromium, f"http://127.0.0.1:{proxied.port}/buildbot/#/apps")
+    assert "Running builds" in dashboard
 
 
 def test_who_logs_in_there_is_known_there(proxied: Proxied) -> None:
@@ -159,3 +163,28 @@ def test_the_websocket_comes_through(proxied: Proxied) -> None:
         assert answer()["code"] == 200
         connection.sendall(frame({"cmd": "ping", "_id": 3}))
         assert answer()["_id"] == 3
+
+
+def test_events_come_through_as_they_happen(proxied: Proxied) -> None:
+    path = "/buildbot/sse/listen/schedulers/*/*"
+    with socket.create_connection(("127.0.0.1", proxied.port), timeout=20) as connection:
+        host = f"127.0.0.1:{proxied.port}"
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        stream = connection.makefile("rb")
+        assert b"200" in stream.readline()
+
+        def until(word: bytes) -> None:
+            while word not in stream.readline():
+                pass
+
+        # The connection stays open, so a proxy that collects would let this wait in vain.
+        until(b"handshake")
+        secret = base64.b64encode(f"demo:{PASSWORD}".encode()).decode()
+        answer = proxied.ask("GET", "/auth/login", {"Authorization": f"Basic {secret}"})
+        cookie = dict(answer.headers)["Set-Cookie"].split(";")[0]
+        [scheduler, *_] = proxied.master.rest("schedulers")["schedulers"]
+        body = {"jsonrpc": "2.0", "id": 1, "method": "enable", "params": {"enabled": False}}
+        headers = {"Content-Type": "application/json", "Cookie": cookie}
+        api = f"/api/v2/schedulers/{scheduler['schedulerid']}"
+        assert proxied.master.ask("POST", api, json.dumps(body), headers).status == 200
+        until(scheduler["name"].encode())

@@ -25,6 +25,9 @@ from .report import LIST
 # Rows that a table shows; how many more there are is said.
 _ROWS = 200
 
+# Characters of a property that are shown.
+_WIDTH = 100
+
 # The largest file that is read, in bytes.
 _LARGEST = 16 * 1024 * 1024
 
@@ -108,7 +111,8 @@ def _read(conn: sa.Connection, model: Any) -> dict[str, Any]:
     queue = [
         (
             position,
-            _text(row.app) or "",
+            # As an app's page is named: Buildbot's own pollers attach no properties.
+            _text(row.app) or row.project or "",
             _link(f"buildrequests/{row.id}", row.builder),
             row.priority,
             _age(now - row.submitted_at),
@@ -174,6 +178,7 @@ def _waiting(model: Any) -> Any:
     app = (properties.c.buildsetid == requests.c.buildsetid) & (
         properties.c.property_name == "packageName"
     )
+    stamps, sets = model.sourcestamps, model.buildset_sourcestamps
     return (
         sa.select(
             requests.c.id,
@@ -181,11 +186,15 @@ def _waiting(model: Any) -> Any:
             requests.c.submitted_at,
             model.builders.c.name.label("builder"),
             properties.c.property_value.label("app"),
+            stamps.c.project,
         )
         .select_from(
             requests.join(model.builders, model.builders.c.id == requests.c.builderid)
             .outerjoin(claims, claims.c.brid == requests.c.id)
             .outerjoin(properties, app)
+            # One for each request, as the one codebase of a master has it.
+            .outerjoin(sets, sets.c.buildsetid == requests.c.buildsetid)
+            .outerjoin(stamps, stamps.c.id == sets.c.sourcestampid)
         )
         .where(requests.c.complete == 0, claims.c.brid.is_(None))
         .order_by(requests.c.priority.desc(), requests.c.id)
@@ -224,7 +233,7 @@ def _link(to: str, text: str) -> dict[str, str]:
 def _text(stored: str | None) -> str | None:
     """The value of a property as the database has it."""
     value = json.loads(stored)[0] if stored else None
-    return None if value is None else str(value)
+    return None if value is None else str(value)[:_WIDTH]
 
 
 def _age(seconds: int) -> str:
