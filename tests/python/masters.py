@@ -74,6 +74,15 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+def put_secrets(basedir: Path, secrets: Mapping[str, str]) -> None:
+    """Lay down what a master reads from its folder of secrets."""
+    folder = basedir / "secrets"
+    folder.mkdir(parents=True, mode=0o700)
+    for key, value in secrets.items():
+        (folder / key).touch(mode=0o600)
+        (folder / key).write_text(f"{value}\n")
+
+
 def wait_for(what: str, probe: Callable[[], T], seconds: float = 30) -> T:
     """What `probe` gives once it gives something true."""
     end = time.monotonic() + seconds

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from masters import ROOT, Master
+from masters import ROOT, Master, put_secrets
 
 
 def fdroid_bb(*args: str | Path, exit_code: int = 0) -> str:
@@ -41,11 +41,7 @@ def generated_master(
     masters: Path, name: str, basedir: Path, secrets: Mapping[str, str], **kwargs: Any
 ) -> Master:
     """A master that runs masters/NAME/master.cfg where it is, in a network of its own."""
-    folder = basedir / "secrets"
-    folder.mkdir(parents=True, mode=0o700)
-    for key, value in secrets.items():
-        (folder / key).touch(mode=0o600)
-        (folder / key).write_text(f"{value}\n")
+    put_secrets(basedir, secrets)
     config = (masters / name / "master.cfg").resolve()
     port = re.search(r'c\["www"\] = \{\s*"port": "tcp:(\d+)', config.read_text())
     assert port is not None

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from conftest import DOCKER_IMAGE
-from masters import Master, free_port, wait_for
+from masters import Master, free_port, put_secrets, wait_for
 from program import generate
 from repositories import Repository, Server
 
@@ -135,9 +135,7 @@ class Containers:
         config.write_text(text)
         masters = generate(config, data, folder / "out")
         basedir = folder / "master"
-        (basedir / "secrets").mkdir(parents=True, mode=0o700)
-        (basedir / "secrets/admin").touch(mode=0o600)
-        (basedir / "secrets/admin").write_text("a password\n")
+        put_secrets(basedir, {"admin": "a password"})
         path = masters / "main/master.cfg"
         self.master = Master(basedir, configfile=path, www_port=www_port)
 

@@ -10,9 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import shutil
-import sqlite3
 import subprocess
 import sys
 import time
@@ -24,41 +21,17 @@ import pytest
 
 from browser import page_text
 from conftest import BUILDSERVER_BOX, CHECKUPDATES_IMAGE
-from masters import ROOT, Master, free_ports, wait_for
+from masters import ROOT, Master, free_ports, put_secrets, wait_for
 from program import generate
-from repositories import Repository, Server
+from repositories import Server
+from shipped import PUSH, Source, edited, fdroiddata, polled
 from vagrants import destroy, domains
 
 # Docker's default bridge: containers and virtual machines reach this machine there.
 BRIDGE = "172.17.0.1"
-PUSH = "Basic cHVzaA=="
 PASSWORD = "correct horse battery staple"
 
 SUCCESS, _, _, _, _, _, CANCELLED = range(7)
-
-METADATA = """\
-Categories:
-  - System
-License: GPL-2.0-or-later
-SourceCode: https://example.org/NAME
-
-AutoName: NAME
-
-RepoType: git
-Repo: URL
-
-Builds:
-  - versionName: '1.0'
-    versionCode: 1
-    commit: v1.0
-    output: app.apk
-    build: BUILD
-
-AutoUpdateMode: Version
-UpdateCheckMode: Tags
-CurrentVersion: '1.0'
-CurrentVersionCode: 1
-"""
 
 CONFIG_YML = """\
 repo_url: https://example.org/fdroid/repo
@@ -73,43 +46,6 @@ serverwebroot: WEB
 """
 
 
-def edited(text: str, changes: dict[str, str]) -> str:
-    """The text with each of the changes, which must all have an effect."""
-    for old, new in changes.items():
-        assert old in text, old
-        text = text.replace(old, new)
-    return text
-
-
-class Source:
-    """The repository of an app, and a checkout to release from."""
-
-    def __init__(self, server: Server, folder: Path, name: str) -> None:
-        self.package = f"org.example.{name}"
-        self.repository = server.repository(f"{name}.git")
-        self.folder = folder / name
-        shutil.copytree(ROOT / "tests/tiny_app", self.folder)
-        self.git("init", "-q", "-b", "main")
-        self.git("remote", "add", "origin", str(self.repository.path))
-
-    def git(self, *args: str) -> None:
-        """Run git in the checkout."""
-        identity = ("-c", "user.name=a", "-c", "user.email=a@example.org")
-        command = ["git", "-C", str(self.folder), *identity, *args]
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
-
-    def release(self, code: int, name: str) -> None:
-        """Push a version and its tag."""
-        manifest = self.folder / "AndroidManifest.xml"
-        text = re.sub(r'versionCode="\d+"', f'versionCode="{code}"', manifest.read_text())
-        text = re.sub(r'versionName="[^"]+"', f'versionName="{name}"', text)
-        manifest.write_text(re.sub(r'package="[^"]+"', f'package="{self.package}"', text))
-        self.git("add", ".")
-        self.git("commit", "-qm", f"version {name}")
-        self.git("tag", f"v{name}")
-        self.git("push", "-q", "--force", "--tags", "origin", "main")
-
-
 class World:
     """The masters of F-Droid's description, and what is around them."""
 
@@ -119,7 +55,8 @@ class World:
         self.slow = Source(self.server, folder, "slow")
         self.tiny.release(1, "1.0")
         self.slow.release(1, "1.0")
-        self.data = self._fdroiddata(folder)
+        builds = {self.tiny: "python3 build.py app.apk", self.slow: "sleep 3600"}
+        self.data = fdroiddata(self.server, folder / "fdroiddata", builds)
         self.web = folder / "web" / "fdroid"
         self.web.mkdir(parents=True)
         self.password = folder / "fdroid-buildbot-sendchange/passwd"
@@ -139,10 +76,7 @@ class World:
             ),
         ):
             basedir = folder / name
-            (basedir / "secrets").mkdir(parents=True, mode=0o700)
-            for key, value in secrets.items():
-                (basedir / "secrets" / key).write_text(f"{value}\n")
-                (basedir / "secrets" / key).chmod(0o600)
+            put_secrets(basedir, secrets)
             config = masters / name / "master.cfg"
             self.masters[name] = Master(
                 basedir, configfile=config, www_port=self.ports[port], env=env
@@ -150,30 +84,6 @@ class World:
         self.build, self.updates = self.masters["buildserver"], self.masters["checkupdates"]
         self.repository = self.build.basedir / "repository"
         self._make_repository()
-
-    def _fdroiddata(self, folder: Path) -> Repository:
-        repository = self.server.repository("fdroiddata.git")
-        repository.git("symbolic-ref", "HEAD", "refs/heads/master")
-        repository.git("update-ref", "-d", "refs/heads/main")
-        checkout = folder / "fdroiddata"
-        (checkout / "metadata").mkdir(parents=True)
-        builds = {
-            "tiny": "python3 build.py app.apk",
-            # Goes on until it is stopped.
-            "slow": "sleep 3600",
-        }
-        for name, build in builds.items():
-            url = getattr(self, name).repository.url
-            text = edited(METADATA, {"NAME": name, "URL": url, "BUILD": build})
-            (checkout / f"metadata/org.example.{name}.yml").write_text(text)
-        for command in (
-            ("init", "-q", "-b", "master"),
-            ("add", "."),
-            ("-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "-qm", "apps"),
-            ("push", "-q", str(repository.path), "master"),
-        ):
-            subprocess.run(["git", "-C", str(checkout), *command], check=True, capture_output=True)
-        return repository
 
     def _generate(self, folder: Path) -> Path:
         text = edited(
@@ -361,15 +271,6 @@ def test_from_a_pushed_tag_to_a_deployed_apk(world: World, chromium: str) -> Non
     assert build["results"] == CANCELLED
     wait_for("the machines to stop", lambda: not _machines(world), 120)
     print(*(f"{seconds:6.1f} s  {what}" for what, seconds in times.items()), sep="\n")
-
-
-def polled(state: Path, name: str) -> str:
-    """What a master remembers of a poller."""
-    with sqlite3.connect(state) as database:
-        query = """
-            SELECT group_concat(s.name) FROM object_state s JOIN objects o ON o.id = s.objectid
-            WHERE o.name = ?"""
-        return str(database.execute(query, (name,)).fetchone()[0])
 
 
 def _machines(world: World) -> set[str]:

@@ -23,7 +23,7 @@ import pytest
 
 from fdroid_bb.app_page import source_of
 from fdroid_bb.submit import write_private
-from masters import Master, free_ports, wait_for
+from masters import Master, free_ports, put_secrets, wait_for
 from program import generate
 
 SUCCESS, WARNINGS, FAILURE, SKIPPED, EXCEPTION, RETRY, CANCELLED = range(7)
@@ -192,9 +192,7 @@ class World:
         (data / "metadata").mkdir(parents=True)
         masters = generate(config, data, folder / "out")
         basedir = folder / "master"
-        (basedir / "secrets").mkdir(parents=True, mode=0o700)
-        (basedir / "secrets/admin").write_text(f"{SECRET}\n")
-        (basedir / "secrets/admin").chmod(0o600)
+        put_secrets(basedir, {"admin": SECRET})
         path = masters / "main/master.cfg"
         self.master = Master(basedir, configfile=path, www_port=www_port)
 

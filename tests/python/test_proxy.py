@@ -17,7 +17,7 @@ import pytest
 
 from ask import Answer, ask
 from browser import page_text
-from masters import ROOT, Master, free_ports, wait_for
+from masters import ROOT, Master, free_ports, put_secrets, wait_for
 from program import generate
 
 PASSWORD = "correct horse battery staple"
@@ -78,9 +78,7 @@ def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxied]:
     config.write_text(text)
     masters = generate(config, ROOT / "example/fdroiddata", folder / "out")
     basedir = folder / "master"
-    (basedir / "secrets").mkdir(parents=True, mode=0o700)
-    (basedir / "secrets/web-demo").write_text(f"{PASSWORD}\n")
-    (basedir / "secrets/web-demo").chmod(0o600)
+    put_secrets(basedir, {"web-demo": PASSWORD})
     recipe = (ROOT / "recipes/nginx.conf").read_text()
     assert recipe.count("127.0.0.1:8010") == 3
     (folder / "buildbot.conf").write_text(recipe.replace("127.0.0.1:8010", f"127.0.0.1:{web_port}"))

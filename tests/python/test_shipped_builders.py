@@ -19,10 +19,10 @@ from typing import Any
 
 import pytest
 
-from masters import ROOT, Master, free_ports, wait_for
+from masters import ROOT, Master, free_ports, put_secrets, wait_for
 from program import generate
 from repositories import Server
-from test_loop import METADATA, PUSH, Source, edited, polled
+from shipped import PUSH, Source, edited, fdroiddata, polled
 
 PASSWORD = "correct horse battery staple"
 SUCCESS, WARNINGS, FAILURE, SKIPPED, EXCEPTION, RETRY, CANCELLED = range(7)
@@ -62,27 +62,15 @@ class Shipped:
         self.server = Server(folder / "repositories", push=PUSH)
         self.app = Source(self.server, folder, "tiny")
         self.app.release(1, "1.0")
-        data = self.data = self.server.repository("fdroiddata.git")
-        data.git("symbolic-ref", "HEAD", "refs/heads/master")
-        data.git("update-ref", "-d", "refs/heads/main")
+        builds = {self.app: "python3 build.py app.apk"}
         checkout = folder / "fdroiddata"
-        (checkout / "metadata").mkdir(parents=True)
-        url = self.app.repository.url
-        text = edited(METADATA, {"NAME": "tiny", "URL": url, "BUILD": "python3 build.py app.apk"})
-        (checkout / "metadata/org.example.tiny.yml").write_text(text)
-        for command in (
-            ("init", "-q", "-b", "master"),
-            ("add", "."),
-            ("-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "-qm", "apps"),
-            ("push", "-q", str(data.path), "master"),
-        ):
-            subprocess.run(["git", "-C", str(checkout), *command], check=True, capture_output=True)
+        self.data = fdroiddata(self.server, checkout, builds)
         www, pb, submit, www2, pb2 = free_ports(5)
         server = f"http://127.0.0.1:{self.server.port}/"
         text = edited(
             (ROOT / "fdroid-bb.toml").read_text(),
             {
-                "https://gitlab.com/fdroid/fdroiddata.git": data.url,
+                "https://gitlab.com/fdroid/fdroiddata.git": self.data.url,
                 'password-file = "/tmp/': f'password-file = "{folder}/',
                 "127.0.0.1:8010": f"127.0.0.1:{www}",
                 "127.0.0.1:9989": f"127.0.0.1:{pb}",
@@ -102,17 +90,14 @@ class Shipped:
         config.write_text(text)
         masters = generate(config, checkout, folder / "out")
         basedir = folder / "master"
-        (basedir / "secrets").mkdir(parents=True, mode=0o700)
-        header = f"Authorization: {PUSH}"
-        for key, value in (("web-admin", PASSWORD), ("fdroiddata-push", header)):
-            (basedir / "secrets" / key).write_text(f"{value}\n")
-            (basedir / "secrets" / key).chmod(0o600)
+        secrets = {"web-admin": PASSWORD, "fdroiddata-push": f"Authorization: {PUSH}"}
+        put_secrets(basedir, secrets)
         env = {"PATH": f"{programs}:{os.environ['PATH']}"}
         path = masters / name / "master.cfg"
         port = {"buildserver": www, "checkupdates": www2}[name]
         self.master = Master(basedir, configfile=path, www_port=port, env=env)
         self.repository = basedir / "repository"
-        subprocess.run(["git", "clone", "-q", data.url, str(self.repository)], check=True)
+        subprocess.run(["git", "clone", "-q", self.data.url, str(self.repository)], check=True)
 
     def press(self, scheduler: str, builder: str, **values: object) -> None:
         """Force a build."""

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What F-Droid's own description is run with: an app without code, and its metadata in git."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from masters import ROOT
+from repositories import Repository, Server
+
+# What a server of `Server(push=PUSH)` takes pushes for.
+PUSH = "Basic cHVzaA=="
+
+METADATA = """\
+Categories:
+  - System
+License: GPL-2.0-or-later
+SourceCode: https://example.org/NAME
+
+AutoName: NAME
+
+RepoType: git
+Repo: URL
+
+Builds:
+  - versionName: '1.0'
+    versionCode: 1
+    commit: v1.0
+    output: app.apk
+    build: BUILD
+
+AutoUpdateMode: Version
+UpdateCheckMode: Tags
+CurrentVersion: '1.0'
+CurrentVersionCode: 1
+"""
+
+
+def edited(text: str, changes: dict[str, str]) -> str:
+    """The text with each of the changes, which must all have an effect."""
+    for old, new in changes.items():
+        assert old in text, old
+        text = text.replace(old, new)
+    return text
+
+
+class Source:
+    """The repository of an app, and a checkout to release from."""
+
+    def __init__(self, server: Server, folder: Path, name: str) -> None:
+        self.package = f"org.example.{name}"
+        self.repository = server.repository(f"{name}.git")
+        self.folder = folder / name
+        shutil.copytree(ROOT / "tests/tiny_app", self.folder)
+        self.git("init", "-q", "-b", "main")
+        self.git("remote", "add", "origin", str(self.repository.path))
+
+    def git(self, *args: str) -> None:
+        """Run git in the checkout."""
+        identity = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+        command = ["git", "-C", str(self.folder), *identity, *args]
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
+
+    def release(self, code: int, name: str) -> None:
+        """Push a version and its tag."""
+        manifest = self.folder / "AndroidManifest.xml"
+        text = re.sub(r'versionCode="\d+"', f'versionCode="{code}"', manifest.read_text())
+        text = re.sub(r'versionName="[^"]+"', f'versionName="{name}"', text)
+        manifest.write_text(re.sub(r'package="[^"]+"', f'package="{self.package}"', text))
+        self.git("add", ".")
+        self.git("commit", "-qm", f"version {name}")
+        self.git("tag", f"v{name}")
+        self.git("push", "-q", "--force", "--tags", "origin", "main")
+
+
+def fdroiddata(server: Server, checkout: Path, builds: Mapping[Source, str]) -> Repository:
+    """The metadata of apps at version 1, each with the command that builds it, in `checkout` and
+    served.
+    """
+    repository = server.repository("fdroiddata.git")
+    repository.git("symbolic-ref", "HEAD", "refs/heads/master")
+    repository.git("update-ref", "-d", "refs/heads/main")
+    (checkout / "metadata").mkdir(parents=True)
+    for source, build in builds.items():
+        name = source.package.rsplit(".", 1)[1]
+        changes = {"NAME": name, "URL": source.repository.url, "BUILD": build}
+        path = checkout / f"metadata/{source.package}.yml"
+        path.write_text(edited(METADATA, changes))
+    for command in (
+        ("init", "-q", "-b", "master"),
+        ("add", "."),
+        ("-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "-qm", "apps"),
+        ("push", "-q", str(repository.path), "master"),
+    ):
+        subprocess.run(["git", "-C", str(checkout), *command], check=True, capture_output=True)
+    return repository
+
+
+def polled(state: Path, name: str) -> str:
+    """What a master remembers of a poller."""
+    with sqlite3.connect(state) as database:
+        query = """
+            SELECT group_concat(s.name) FROM object_state s JOIN objects o ON o.id = s.objectid
+            WHERE o.name = ?"""
+        return str(database.execute(query, (name,)).fetchone()[0])
