@@ -145,9 +145,11 @@ def test_a_killed_master_cleans_up_its_own_and_nothing_else(
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     text = (libvirt.directory() / "Vagrantfile").read_text()
-    (foreign / "Vagrantfile").write_text(text.replace(libvirt.domain()[:-7], "foreign-vm-1-"))
+    own = libvirt.domain().removesuffix("default")
+    (foreign / "Vagrantfile").write_text(text.replace(own, f"foreign-{own}"))
     up = ["vagrant", "up", "--provider=libvirt"]
-    subprocess.run(up, cwd=foreign, check=True, timeout=PATIENCE, capture_output=True)
+    done = subprocess.run(up, cwd=foreign, timeout=PATIENCE, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
     try:
         count = len(libvirt.builds())
         libvirt.ask(f"{UNTOUCHED} && if [ $BUILDNUMBER = {count + 1} ]; then sleep 600; fi")
@@ -158,7 +160,7 @@ def test_a_killed_master_cleans_up_its_own_and_nothing_else(
         # The build that was lost is done again, in a machine without traces of it.
         again = libvirt.succeeded(count)
         assert again["results"] == 0
-        assert "foreign-vm-1-default" in domains("--state-running")
+        assert f"foreign-{own}default" in domains("--state-running")
         # And with nothing to build, nothing is left running either.
         libvirt.idle()
         count = len(libvirt.builds())
@@ -170,7 +172,7 @@ def test_a_killed_master_cleans_up_its_own_and_nothing_else(
         libvirt.master.start()
         libvirt.idle()
         assert libvirt.domain() in domains("--inactive")
-        assert "foreign-vm-1-default" in domains("--state-running")
+        assert f"foreign-{own}default" in domains("--state-running")
         # The build that waited all the time is not lost.
         libvirt.builders = None
         libvirt.master.reconfig(libvirt.config())
