@@ -1,6 +1,6 @@
 //! The stages in a row: from a pipeline description and fdroiddata to the files of the masters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::num::NonZero;
@@ -15,7 +15,7 @@ use crate::load::{self, Tree};
 use crate::lower::lower;
 use crate::parse;
 use crate::pipeline::Pipeline;
-use crate::render::render;
+use crate::render::{POLLERS, render, written_pollers};
 use crate::resolve;
 use crate::resolve::apps::{Poller, Reason, Resolver, Srclibs};
 use crate::text::shown;
@@ -33,6 +33,10 @@ pub struct Description {
     pub pipeline: Pipeline,
     /// Warnings.
     pub findings: Vec<Finding>,
+    /// The path that findings name.
+    pub file: String,
+    /// The text that it was read from.
+    pub text: String,
 }
 
 /// What is known of one file of `metadata/`.
@@ -128,7 +132,7 @@ pub fn read_description(file: &Path) -> io::Result<String> {
 pub fn describe(file: &str, text: &str) -> Result<Description, Vec<Finding>> {
     let (config, document) = config::read(file, text)?;
     let (pipeline, findings) = resolve::pipeline::resolve(&config, &document)?;
-    Ok(Description { pipeline, findings })
+    Ok(Description { pipeline, findings, file: file.to_owned(), text: text.to_owned() })
 }
 
 /// Reads every app of `tree` and decides on it. `progress` is told, now and then and from any
@@ -176,6 +180,39 @@ pub fn output(
     pollers: &[(AppId, Poller)],
 ) -> Result<BTreeMap<String, String>, minijinja::Error> {
     render(pipeline, &lower(pipeline, pollers))
+}
+
+/// The same for masters that run: an app whose metadata is broken now keeps the poller that it has
+/// in `old`, the files of the set on disk. With it, the names of these apps.
+///
+/// # Errors
+/// When a template is broken, which is a fault of this program.
+pub fn following_output(
+    pipeline: &Pipeline,
+    apps: &Apps,
+    old: &BTreeMap<&str, &str>,
+) -> Result<(BTreeMap<String, String>, BTreeSet<String>), minijinja::Error> {
+    let broken: BTreeSet<&str> = apps
+        .records
+        .iter()
+        .filter_map(|record| match record {
+            Record::Quarantined { stem, .. } => Some(stem.as_str()),
+            Record::App { .. } => None,
+        })
+        .collect();
+    let mut kept = BTreeSet::new();
+    let mut masters = lower(pipeline, &apps.pollers());
+    for master in masters.iter_mut().filter(|_| !broken.is_empty()) {
+        let Some(pollers) = &mut master.pollers else { continue };
+        let file = format!("{}/{POLLERS}", master.name);
+        let had = old.get(file.as_str()).map(|text| written_pollers(text)).unwrap_or_default();
+        let had = had.into_iter().filter(|object| broken.contains(object.name.as_str()));
+        let before = pollers.len();
+        pollers.extend(had);
+        kept.extend(pollers.iter().skip(before).map(|object| object.name.clone()));
+        pollers.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+    Ok((render(pipeline, &masters)?, kept))
 }
 
 fn read_srclibs(tree: &Tree, files: &[load::File]) -> Srclibs {

@@ -1,9 +1,11 @@
 //! The compiler of F-Droid's Buildbot configuration. ARCHITECTURE.md draws the way of the data:
 //! `load → parse → resolve → lower → render → write`, put in a row by [`compile`].
 
+pub mod apply;
 pub mod buildbot;
 pub mod compile;
 pub mod config;
+pub mod diff;
 pub mod fdroid;
 pub mod finding;
 pub mod load;

@@ -8,6 +8,7 @@ use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior, context};
 use serde::Serialize;
 
+use crate::buildbot::parse::assignments;
 use crate::buildbot::python::{self, Call, Expr, Name};
 use crate::buildbot::{Master, Object};
 use crate::lower::APP_SOURCE;
@@ -16,8 +17,11 @@ use crate::pipeline::Pipeline;
 /// The folder of the Python that Buildbot lacks, beside those of the masters.
 pub const RUNTIME: &str = "fdroid_bb";
 
+/// The file of a master.
+pub const MASTER_CFG: &str = "master.cfg";
+
 /// The file of a master's pollers, beside its `master.cfg`.
-const POLLERS: &str = "pollers.py";
+pub const POLLERS: &str = "pollers.py";
 
 /// The parts of `buildbot.plugins` that expressions use.
 const PLUGINS: &[&str] = &["changes", "schedulers", "secrets", "steps", "util", "worker"];
@@ -29,6 +33,7 @@ const RUNTIME_NAMES: &[&str] = &[
     "CheckProperties",
     "CommitStatus",
     "FailureMail",
+    "Live",
     "SameProperties",
     "SaveLog",
     "SecretAuth",
@@ -55,6 +60,7 @@ const RUNTIME_FILES: &[(&str, &str)] = runtime_files![
     "conditions.py",
     "dashboard.py",
     "hosts.py",
+    "live.py",
     "ls_remote.py",
     "other_pollers.py",
     "placement.py",
@@ -86,7 +92,7 @@ struct MasterView<'a> {
     builders: String,
     schedulers: String,
     change_sources: String,
-    services: Option<String>,
+    services: String,
     pollers: Option<&'static str>,
 }
 
@@ -103,7 +109,7 @@ pub fn render(
     let mut syntax = SyntaxConfig::builder();
     syntax.trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true);
     templates.set_syntax(syntax.build()?);
-    templates.add_template("master.cfg", include_str!("../templates/master.cfg.j2"))?;
+    templates.add_template(MASTER_CFG, include_str!("../templates/master.cfg.j2"))?;
     templates.add_template(POLLERS, include_str!("../templates/pollers.py.j2"))?;
 
     let mut files = BTreeMap::new();
@@ -112,8 +118,8 @@ pub fn render(
     }
     for master in masters {
         let folder = &master.name;
-        let text = templates.get_template("master.cfg")?.render(Serde(view(master)))?;
-        files.insert(format!("{folder}/master.cfg"), text);
+        let text = templates.get_template(MASTER_CFG)?.render(Serde(view(master)))?;
+        files.insert(format!("{folder}/{MASTER_CFG}"), text);
         if let Some(pollers) = &master.pollers {
             let lines: Vec<String> = pollers.iter().map(|p| p.expr.one_line()).collect();
             let text = templates
@@ -123,6 +129,25 @@ pub fn render(
         }
     }
     Ok(files)
+}
+
+/// The pollers of an earlier output, by the text of its `pollers.py`; none where that was edited
+/// into something else.
+#[must_use]
+pub fn written_pollers(text: &str) -> Vec<Object> {
+    let lists = assignments(text, |target| target == "POLLERS").unwrap_or_default();
+    let pollers = lists.into_iter().filter_map(|(_, expr)| match expr {
+        Expr::List(pollers) => Some(pollers),
+        _ => None,
+    });
+    let name = |expr: &Expr| match expr {
+        Expr::Call(call) => match call.args().first() {
+            Some(Expr::Str(name)) => Some(name.clone()),
+            _ => None,
+        },
+        _ => None,
+    };
+    pollers.flatten().filter_map(|expr| Some(Object { name: name(&expr)?, expr })).collect()
 }
 
 /// The application ids that the pollers of an earlier output are for, by the files of that output.
@@ -169,7 +194,7 @@ fn view(master: &Master) -> MasterView<'_> {
         builders: assign_list("builders", &master.builders),
         schedulers: assign_list("schedulers", &master.schedulers),
         change_sources: assign_list("change_source", &master.change_sources),
-        services: (!master.services.is_empty()).then(|| assign_list("services", &master.services)),
+        services: assign_list("services", &master.services),
         pollers: master.pollers.as_ref().map(|_| POLLERS),
     }
 }

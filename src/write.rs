@@ -25,6 +25,7 @@ use tempfile::TempDir;
 
 pub use error::WriteError;
 use error::{Action, IoContext as _};
+pub use manifest::hash as digest;
 use plan::Plan;
 
 /// The directory of the set, in the output directory.
@@ -75,6 +76,57 @@ impl OutputSet {
         }
         self.files.insert(path, bytes.into());
         Ok(())
+    }
+
+    /// The set at `masters` as its manifest lists it, whatever else lies there; an empty one where
+    /// there is none.
+    ///
+    /// # Errors
+    ///
+    /// When the manifest is damaged, or a file that it lists cannot be read.
+    pub fn load(masters: &Path) -> Result<Self, WriteError> {
+        let mut files = BTreeMap::new();
+        for path in manifest::read(masters)?.into_keys() {
+            let full = masters.join(&path);
+            let bytes = fs::read(&full).context(Action::Read, &full)?;
+            files.insert(path, bytes);
+        }
+        Ok(Self { files })
+    }
+
+    /// Whether the files at `masters`, from which the set was loaded, are what was once written.
+    ///
+    /// # Errors
+    ///
+    /// When one of them is not.
+    pub fn check(&self, masters: &Path) -> Result<(), WriteError> {
+        let listed = manifest::read(masters)?;
+        match self.files.iter().find(|(path, bytes)| listed.get(*path) != Some(&digest(bytes))) {
+            None => Ok(()),
+            Some((path, _)) => Err(WriteError::Edited(masters.join(path))),
+        }
+    }
+
+    /// The SHA-256 of the manifest: two sets are equal if it is.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        digest(&manifest::render(&self.files))
+    }
+
+    /// The digest of the files in one folder of the set, as `live.py` computes it of what a master
+    /// has loaded.
+    #[must_use]
+    pub fn part(&self, folder: &str) -> String {
+        let inside = |path: &str| path.strip_prefix(folder).is_some_and(|p| p.starts_with('/'));
+        let files = self.files.iter().filter(|(path, _)| inside(path));
+        let lines: Vec<String> =
+            files.map(|(path, bytes)| format!("{path} {}\n", digest(bytes))).collect();
+        digest(lines.concat().as_bytes())
+    }
+
+    /// The files as texts, in the order of their paths; what is no UTF-8 is none of this program's.
+    pub fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.iter().filter_map(|(path, bytes)| Some((path, std::str::from_utf8(bytes).ok()?)))
     }
 
     /// The files in the order of their paths.
@@ -133,30 +185,122 @@ pub fn write(
     set: &OutputSet,
     provenance: &serde_json::Value,
 ) -> Result<Changes, WriteError> {
-    fs::create_dir_all(out).context(Action::Create, out)?;
-    let _lock = lock(out)?;
-    remove_leftovers(out)?;
-    let masters = out.join(SET_DIR);
-    let manifest = manifest::render(&set.files);
-    let files = complete(set, &manifest);
-    let plan = Plan::new(&masters, &files)?;
-    let text = format!("{provenance:#}\n");
-    let same = fs::read(masters.join(PROVENANCE)).is_ok_and(|old| old == text.as_bytes());
-    let provenance = Sidecar { text, same };
-    if !plan.changes.is_empty() {
-        let staging = stage(out, &masters, &plan, &files, &provenance)?;
-        exchange(&staging, &masters, plan.exists)?;
-        sync(out)?;
-        // What now bears the name of the staging is the old set. If it cannot be removed, the next
-        // run tries again.
-        drop(staging);
-    } else if !provenance.same {
-        replace_provenance(out, &masters, &provenance.text)?;
+    let output = Output::open(out)?;
+    let staged = output.stage(set, provenance)?;
+    let changes = staged.changes.clone();
+    staged.commit()?;
+    Ok(changes)
+}
+
+/// An output directory in which no other run is at work for as long as this lives.
+#[derive(Debug)]
+pub struct Output {
+    path: PathBuf,
+    /// The directory itself is locked, so that no lock file stays behind.
+    lock: File,
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        // Closing would do, but that a process which is just being started holds it for a moment.
+        let _ = flock(&self.lock, FlockOperation::Unlock);
     }
-    Ok(plan.changes)
+}
+
+/// A new set, complete under a temporary name. Dropped, it leaves nothing.
+#[derive(Debug)]
+pub struct Staged<'o> {
+    output: &'o Output,
+    /// What differs from the set on disk.
+    pub changes: Changes,
+    exists: bool,
+    provenance: Sidecar,
+    /// `None` where no file of the set differs.
+    folder: Option<TempDir>,
+}
+
+impl Output {
+    /// Makes `out` if it is not there, keeps other runs out, and removes what killed ones left.
+    ///
+    /// # Errors
+    ///
+    /// When another run is at work there, or when the system refuses.
+    pub fn open(out: &Path) -> Result<Self, WriteError> {
+        fs::create_dir_all(out).context(Action::Create, out)?;
+        let output = Self { path: out.to_owned(), lock: lock(out)? };
+        remove_leftovers(out)?;
+        Ok(output)
+    }
+
+    /// The output directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The directory of the set.
+    #[must_use]
+    pub fn masters(&self) -> PathBuf {
+        self.path.join(SET_DIR)
+    }
+
+    /// Lays a new set beside the one on disk.
+    ///
+    /// # Errors
+    ///
+    /// When the set on disk holds what must not be replaced, or when the system refuses.
+    pub fn stage(
+        &self,
+        set: &OutputSet,
+        provenance: &serde_json::Value,
+    ) -> Result<Staged<'_>, WriteError> {
+        let masters = self.masters();
+        let manifest = manifest::render(&set.files);
+        let files = complete(set, &manifest);
+        let plan = Plan::new(&masters, &files)?;
+        let text = format!("{provenance:#}\n");
+        let same = fs::read(masters.join(PROVENANCE)).is_ok_and(|old| old == text.as_bytes());
+        let provenance = Sidecar { text, same };
+        let folder = if plan.changes.is_empty() {
+            None
+        } else {
+            Some(stage(&self.path, &masters, &plan, &files, &provenance)?)
+        };
+        let (changes, exists) = (plan.changes, plan.exists);
+        Ok(Staged { output: self, changes, exists, provenance, folder })
+    }
+}
+
+impl Staged<'_> {
+    /// Where the set's files are to look at: those on disk, where none differs.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.folder.as_ref().map_or_else(|| self.output.masters(), |dir| dir.path().to_owned())
+    }
+
+    /// Lets the new set take the place of the old one, in one step.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses. The old set is then untouched.
+    pub fn commit(self) -> Result<(), WriteError> {
+        let out = &self.output.path;
+        let masters = self.output.masters();
+        if let Some(folder) = self.folder {
+            exchange(&folder, &masters, self.exists)?;
+            sync(out)?;
+            // What now bears the name of the staging is the old set. If it cannot be removed, the
+            // next run tries again.
+            drop(folder);
+        } else if !self.provenance.same {
+            replace_provenance(out, &masters, &self.provenance.text)?;
+        }
+        Ok(())
+    }
 }
 
 /// The provenance as it is to be written.
+#[derive(Debug)]
 struct Sidecar {
     text: String,
     /// Whether the one on disk is the same.
@@ -168,8 +312,7 @@ fn complete<'a>(set: &'a OutputSet, manifest: &'a [u8]) -> BTreeMap<&'a str, &'a
     set.iter().chain([(MANIFEST, manifest)]).collect()
 }
 
-/// Keeps other runs out of `out` for as long as the file lives. The directory itself is locked, so
-/// that no lock file stays behind.
+/// Keeps other runs out of `out` for as long as the file lives.
 fn lock(out: &Path) -> Result<File, WriteError> {
     let file = File::open(out).context(Action::Open, out)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {

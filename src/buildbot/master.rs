@@ -20,7 +20,7 @@ pub struct Master {
     pub schedulers: Vec<Object>,
     /// `c["change_source"]`, but for the pollers of apps.
     pub change_sources: Vec<Object>,
-    /// Its reporters.
+    /// Its services, reporters among them.
     pub services: Vec<Object>,
     /// The pollers of apps, in order of their names; `None` where the master polls no apps.
     pub pollers: Option<Vec<Object>>,

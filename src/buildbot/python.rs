@@ -140,6 +140,29 @@ impl Call {
         Self { function: function.into(), args: Vec::new(), kwargs: Vec::new() }
     }
 
+    /// What is called, as text.
+    #[must_use]
+    pub fn function(&self) -> &str {
+        self.function.as_str()
+    }
+
+    /// The name of what is called.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.function
+    }
+
+    /// The positional arguments.
+    #[must_use]
+    pub fn args(&self) -> &[Expr] {
+        &self.args
+    }
+
+    /// The named arguments.
+    pub fn kwargs(&self) -> impl Iterator<Item = (&Ident, &Expr)> {
+        self.kwargs.iter().map(|(name, value)| (name, value))
+    }
+
     /// Adds a positional argument; they stand before the named ones whatever the order of calls.
     #[must_use]
     pub fn arg(mut self, value: impl Into<Expr>) -> Self {
@@ -188,6 +211,12 @@ impl Expr {
     /// A dictionary, in the order given.
     pub fn dict<K: Into<Self>, V: Into<Self>>(items: impl IntoIterator<Item = (K, V)>) -> Self {
         Self::Dict(items.into_iter().map(|(key, value)| (key.into(), value.into())).collect())
+    }
+
+    /// Whether it is a list with `text` in it.
+    #[must_use]
+    pub fn lists(&self, text: &str) -> bool {
+        matches!(self, Self::List(items) if items.iter().any(|i| matches!(i, Self::Str(t) if t == text)))
     }
 
     /// The expression on one line, however long.

@@ -129,21 +129,36 @@ impl<'t> Document<'t> {
         self.place_of(self.find(path).0)
     }
 
+    /// Whether there is a value at `path`.
+    #[must_use]
+    pub fn has(&self, path: &Path) -> bool {
+        path.0
+            .iter()
+            .try_fold(&self.root, |value, segment| Some(Self::step(value, segment)?.1))
+            .is_some()
+    }
+
+    /// What a segment leads to, with the bytes of its key, or of the element itself.
+    fn step<'d>(
+        value: &'d Spanned<DeValue<'t>>,
+        segment: &Segment,
+    ) -> Option<(Range<usize>, &'d Spanned<DeValue<'t>>)> {
+        match (segment, value.get_ref()) {
+            (Segment::Key(name), DeValue::Table(table)) => {
+                table.iter().find(|(k, _)| k.get_ref() == name.as_str()).map(|(k, v)| (k.span(), v))
+            }
+            (Segment::Index(i), DeValue::Array(list)) => list.get(*i).map(|v| (v.span(), v)),
+            _ => None,
+        }
+    }
+
     /// The bytes of the last key on the way, and of the value. For an element of a list both are
     /// the element; where the way is lost, both are the last key found.
     fn find(&self, path: &Path) -> (Range<usize>, Range<usize>) {
         let mut value = &self.root;
         let mut key = 0..0;
         for segment in &path.0 {
-            let next = match (segment, value.get_ref()) {
-                (Segment::Key(name), DeValue::Table(table)) => table
-                    .iter()
-                    .find(|(k, _)| k.get_ref() == name.as_str())
-                    .map(|(k, v)| (k.span(), v)),
-                (Segment::Index(i), DeValue::Array(list)) => list.get(*i).map(|v| (v.span(), v)),
-                _ => None,
-            };
-            let Some((span, found)) = next else {
+            let Some((span, found)) = Self::step(value, segment) else {
                 return (key.clone(), key);
             };
             (key, value) = (span, found);

@@ -63,6 +63,10 @@ pub struct Build {
 /// Where an app's fields stand in its file. The whole file where a field is absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Marks {
+    /// The value of `Disabled`.
+    pub disabled: Option<Span>,
+    /// The value of `ArchivePolicy`.
+    pub archive_policy: Option<Span>,
     /// The value of `Repo`.
     pub repo: Option<Span>,
     /// The value of `RepoType`.

@@ -114,13 +114,19 @@ impl Draft {
                 self.app.marks.update_check_mode = mark;
                 check_mode(self.app.update_check_mode.as_deref(), span)?;
             }
-            "Disabled" => self.app.disabled = self.text(name, &node)?,
+            "Disabled" => {
+                self.app.disabled = self.text(name, &node)?;
+                self.app.marks.disabled = mark;
+            }
             "AutoUpdateMode" => self.app.auto_update_mode = self.text(name, &node)?,
             "CurrentVersion" => self.app.current_version = self.text(name, &node)?,
             "UpdateCheckData" => self.app.update_check_data = self.text(name, &node)?,
             "UpdateCheckName" => self.app.update_check_name = self.text(name, &node)?,
             "UpdateCheckIgnore" => self.app.update_check_ignore = self.text(name, &node)?,
-            "ArchivePolicy" => self.app.archive_policy = int(name, &archive_policy(node))?,
+            "ArchivePolicy" => {
+                self.app.archive_policy = int(name, &archive_policy(node))?;
+                self.app.marks.archive_policy = mark;
+            }
             "CurrentVersionCode" => self.app.current_version_code = int(name, &node)?,
             "VercodeOperation" => self.app.vercode_operation = self.texts(name, &node)?,
             "Builds" => self.builds(node)?,

@@ -47,7 +47,7 @@ fn lower_master(
         builders: steps::builders(pipeline, master),
         schedulers: triggers::schedulers(master),
         change_sources: triggers::change_sources(pipeline, master),
-        services: reporters::reporters(master),
+        services: reporters::services(master),
         pollers: master
             .waits_for(&config::Trigger::AppSource)
             .then(|| pollers::pollers(pipeline, pollers)),

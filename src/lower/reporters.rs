@@ -1,4 +1,4 @@
-//! Reporters.
+//! Services: reporters, and what the runtime adds to each master.
 
 use super::{names, object, secret};
 use crate::buildbot::Object;
@@ -6,9 +6,10 @@ use crate::buildbot::python::{Call, Expr};
 use crate::config::{Gitlab, Mail, Name};
 use crate::pipeline::Master;
 
-/// One object for each reporter.
-pub(super) fn reporters(master: &Master) -> Vec<Object> {
-    let mut objects = Vec::new();
+/// One object for each reporter, and the one that tells which configuration the master runs.
+pub(super) fn services(master: &Master) -> Vec<Object> {
+    let live = Call::new("Live").arg(Expr::name("__file__"));
+    let mut objects = vec![object("fdroid-bb", live)];
     for (name, reporter) in &master.reporters {
         let builders = &reporter.builders;
         let mail = reporter.mail.as_ref().map(|it| mail(name, it, builders));

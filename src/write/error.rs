@@ -28,6 +28,9 @@ pub enum WriteError {
     /// Something that was not written by this program is in the way.
     #[error("`{}` is in the way of a file of the set, and was not written by this program", .0.display())]
     Blocked(PathBuf),
+    /// A file of a set that was kept is not what was written.
+    #[error("`{}` was edited", .0.display())]
+    Edited(PathBuf),
     /// The set's directory is no directory.
     #[error("`{}` is not a directory", .0.display())]
     NotADirectory(PathBuf),
@@ -70,6 +73,7 @@ impl WriteError {
             Self::MasterBasedir(_) => {
                 "keep base directories out of the set: move this one, or give another directory with `--out`"
             }
+            Self::Edited(_) => "return to another set: `fdroid-bb rollback --list`",
             Self::Special(_) => "move it out of the set's directory",
             Self::Blocked(_) => "move it out of the set's directory, or rename it",
             Self::NotADirectory(_) => "move it away, or give another directory with `--out`",

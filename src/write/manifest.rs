@@ -56,7 +56,8 @@ pub(super) fn read(masters: &Path) -> Result<BTreeMap<String, String>, WriteErro
 }
 
 /// The SHA-256 of `bytes`, in hexadecimal.
-pub(super) fn hash(bytes: &[u8]) -> String {
+#[must_use]
+pub fn hash(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut text, byte| {
         // Writing to a `String` cannot fail.
         let _ = write!(text, "{byte:02x}");

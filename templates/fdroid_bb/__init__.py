@@ -11,6 +11,7 @@ from .auth import SecretAuth
 from .check_properties import CheckProperties
 from .conditions import build_is_well
 from .dashboard import dashboard
+from .live import Live
 from .other_pollers import app_hg_poller, app_svn_poller
 from .queue import ChangeScheduler, SameProperties
 from .reporters import CommitStatus, FailureMail
@@ -25,6 +26,7 @@ __all__ = [
     "CheckProperties",
     "CommitStatus",
     "FailureMail",
+    "Live",
     "SameProperties",
     "SaveLog",
     "SecretAuth",

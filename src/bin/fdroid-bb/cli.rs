@@ -23,7 +23,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0   all is well; there may be warnings
   1   the input is invalid; with --strict, a finding on any app counts too
-  2   `generate --check`: the output is not what the input gives
+  2   what was asked for is out of date: `generate --check`, `apply PLAN`
   3   with --deny-warnings: there are warnings
   4   the guard stopped `generate`: too many pollers would vanish
   5   a master did not do what it was asked: applying the output or submitting builds failed
@@ -87,6 +87,71 @@ pub enum Command {
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
     },
+    /// Say what differs between two states, object by object, why, and what it does to a master
+    ///
+    /// OLD and NEW are revisions of fdroiddata, folders of it, or folders that `generate` has
+    /// written.
+    #[command(after_help = EXIT_CODES)]
+    Diff {
+        /// What was
+        #[arg(value_name = "OLD")]
+        old: String,
+        /// What is
+        #[arg(value_name = "NEW")]
+        new: String,
+        #[command(flatten)]
+        shown: Shown,
+    },
+    /// Say what `apply` would do
+    #[command(after_help = EXIT_CODES)]
+    Plan {
+        /// The folder of the masters' configurations
+        #[arg(long, value_name = "DIR", default_value = "generated")]
+        out: PathBuf,
+        /// Write the plan to FILE, for `apply FILE`
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// Plan it even if more pollers vanish than `guard.vanishing-percent` allows
+        #[arg(long)]
+        accept_vanishing: bool,
+        #[command(flatten)]
+        shown: Shown,
+    },
+    /// Bring the configuration to the masters that run, or leave all as it was
+    ///
+    /// Compiles, has `buildbot checkconfig` check the result, exchanges it with what is there,
+    /// tells the masters, and waits until each says that it runs it. If one does not, the old
+    /// configuration is put back. What ran before is kept: `fdroid-bb rollback`.
+    #[command(after_help = EXIT_CODES)]
+    Apply {
+        /// Apply just what this plan says, and refuse if anything has moved since
+        #[arg(value_name = "PLAN")]
+        plan: Option<PathBuf>,
+        /// Apply even if more pollers vanish than `guard.vanishing-percent` allows
+        #[arg(long)]
+        accept_vanishing: bool,
+        /// Apply although somebody has rolled back
+        #[arg(long)]
+        release: bool,
+        #[command(flatten)]
+        masters: Masters,
+        #[command(flatten)]
+        shown: Shown,
+    },
+    /// Return the masters to an earlier configuration
+    ///
+    /// Nothing then replaces it by itself, until somebody runs `apply --release`.
+    #[command(after_help = EXIT_CODES)]
+    Rollback {
+        /// Its number; without it, the one before
+        #[arg(value_name = "NUMBER")]
+        number: Option<u64>,
+        /// Only list what there is to return to
+        #[arg(long)]
+        list: bool,
+        #[command(flatten)]
+        masters: Masters,
+    },
     /// Say what is wrong with the metadata and the pipeline description
     #[command(after_help = EXIT_CODES)]
     Check {
@@ -149,6 +214,50 @@ pub enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+}
+
+/// The masters on this machine.
+#[derive(Args)]
+pub struct Masters {
+    /// The folder of the masters' configurations
+    #[arg(long, value_name = "DIR", default_value = "generated")]
+    pub out: PathBuf,
+    /// The folder that holds the masters' base directories, each with its master's name; a master
+    /// without one runs on another machine
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub basedirs: PathBuf,
+    /// Start a master again where nothing less will do; one that runs in the foreground is only
+    /// stopped, for its service manager to start it
+    #[arg(long)]
+    pub allow_restart: bool,
+    /// The program `buildbot`
+    #[arg(long, value_name = "PROGRAM", default_value = "buildbot")]
+    pub buildbot: PathBuf,
+    /// How long a master may take; else 60, and one for each hundred pollers
+    #[arg(long, value_name = "SECONDS")]
+    pub patience: Option<u64>,
+}
+
+/// How a difference is shown.
+#[derive(Args)]
+pub struct Shown {
+    /// How to say it
+    #[arg(long, value_enum, default_value_t = DiffFormat::Text)]
+    pub format: DiffFormat,
+    /// Say no more than this; the rest is counted
+    #[arg(long, value_name = "BYTES")]
+    pub limit: Option<usize>,
+}
+
+/// How a difference is written.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DiffFormat {
+    /// For people
+    Text,
+    /// For a merge request
+    Markdown,
+    /// One JSON document
+    Json,
 }
 
 /// Which apps are meant.

@@ -138,7 +138,7 @@ fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-fn output_set(files: BTreeMap<String, String>) -> Result<OutputSet, WriteError> {
+pub fn output_set(files: BTreeMap<String, String>) -> Result<OutputSet, WriteError> {
     let mut set = OutputSet::new();
     for (path, text) in files {
         set.insert(path, text)?;
@@ -147,7 +147,7 @@ fn output_set(files: BTreeMap<String, String>) -> Result<OutputSet, WriteError> 
 }
 
 /// What to say if more than `limit` percent of a master's pollers would vanish.
-fn vanishing(folder: &Path, files: &BTreeMap<String, String>, limit: u8) -> Option<String> {
+pub fn vanishing(folder: &Path, files: &BTreeMap<String, String>, limit: u8) -> Option<String> {
     let old: Vec<(String, String)> = std::fs::read_dir(folder.join(SET_DIR))
         .ok()?
         .filter_map(|entry| {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use fdroid_bb::compile::{self, Apps, Description};
 use fdroid_bb::finding::{Finding, Severity};
 use fdroid_bb::load::Tree;
+use fdroid_bb::pipeline::Pipeline;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::Exit;
@@ -41,12 +42,20 @@ pub fn read(inputs: &Inputs) -> Result<Read, Vec<Finding>> {
             return Err(findings);
         }
     };
-    let progress = Progress::new();
-    let apps = compile::apps(&description.pipeline, &tree, &|done, total| progress.at(done, total));
-    progress.end();
-    let apps = apps.map_err(|finding| vec![finding])?;
+    let apps = apps(&description.pipeline, &tree).map_err(|finding| vec![finding])?;
     let findings = description.findings.iter().chain(&apps.findings).cloned().collect();
     Ok(Read { description, tree, apps, findings })
+}
+
+/// Reads the apps, with a bar where that takes long.
+///
+/// # Errors
+/// When `tree` cannot be listed.
+pub fn apps(pipeline: &Pipeline, tree: &Tree) -> Result<Apps, Finding> {
+    let progress = Progress::new();
+    let apps = compile::apps(pipeline, tree, &|done, total| progress.at(done, total));
+    progress.end();
+    apps
 }
 
 /// Says all findings, each with the line it points at.

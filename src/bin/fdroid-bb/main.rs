@@ -1,7 +1,10 @@
 //! The command line of fdroid-bb: reads arguments, runs one command, says what happened.
 
+mod apply;
 mod apps;
 mod cli;
+mod compiled;
+mod diff;
 mod generate;
 mod input;
 mod report;
@@ -73,6 +76,17 @@ fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
         }
         Command::Check { strictness, format } => {
             generate::check(&inputs, &strictness, format, out, err)
+        }
+        Command::Diff { old, new, shown } => diff::diff(&inputs, &old, &new, &shown, out, err),
+        Command::Plan { out: folder, output, accept_vanishing, shown } => {
+            diff::plan(&inputs, &folder, accept_vanishing, output.as_ref(), &shown, out, err)
+        }
+        Command::Apply { plan, accept_vanishing, release, masters, shown } => {
+            let options = apply::Options { plan, accept_vanishing, release, masters, shown };
+            apply::apply(&inputs, &options, out, err)
+        }
+        Command::Rollback { number, list, masters } => {
+            apply::rollback(number, list, &masters, out, err)
         }
         Command::Apps { strictness, format } => apps::list(&inputs, &strictness, format, out, err),
         Command::Schedule {

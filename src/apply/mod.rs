@@ -1,0 +1,374 @@
+//! Bringing a new set to the masters that run, or leaving all as it was.
+//!
+//! ```text
+//! lock ─▶ stage ─▶ checkconfig ─▶ keep the old set ─▶ exchange ─▶ reconfig ─▶ the master says so
+//!                      │                                              │
+//!                      ▼ nothing has changed                          ▼ exchange back, reconfig
+//! ```
+
+mod basedir;
+mod buildbot;
+pub mod kept;
+
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+pub use basedir::{Basedir, Ended, Live};
+pub use buildbot::Buildbot;
+
+use crate::diff::Diff;
+use crate::diff::model::{Kind, Model};
+use crate::render::{MASTER_CFG, RUNTIME};
+use crate::write::{Output, OutputSet, WriteError};
+
+/// How often a master is looked at.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What a master may be asked, and for how long.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Buildbot's commands.
+    pub buildbot: Buildbot,
+    /// Whether a master is started again where that is needed.
+    pub allow_restart: bool,
+    /// How long a master may take to load a configuration.
+    pub patience: Duration,
+}
+
+/// A new set, and what is known of it.
+#[derive(Debug)]
+pub struct New<'a> {
+    /// Its files.
+    pub set: &'a OutputSet,
+    /// What it was made from.
+    pub provenance: &'a Value,
+    /// What it differs in.
+    pub diff: &'a Diff,
+}
+
+/// What became of a master.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// It runs the new configuration without having stopped.
+    Reconfigured,
+    /// It runs the new configuration and was started again.
+    Restarted,
+    /// It ran this configuration already.
+    UpToDate,
+}
+
+/// Why a master does not run a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// It does not run at all.
+    #[error("the master `{0}` does not run")]
+    Down(String),
+    /// Only a restart makes it do so.
+    #[error("the master `{master}` must be started again: {why}")]
+    Restart {
+        /// The master.
+        master: String,
+        /// What it would otherwise leave as it is.
+        why: String,
+    },
+    /// `buildbot checkconfig` refuses the configuration.
+    #[error("buildbot checkconfig refuses the configuration of `{master}`:\n{words}")]
+    Checkconfig {
+        /// The master.
+        master: String,
+        /// Buildbot's words.
+        words: String,
+    },
+    /// Names that Buildbot would mix up, which its `checkconfig` lets pass.
+    #[error("several objects of the master `{master}` have the name `{name}`")]
+    Collision {
+        /// The master.
+        master: String,
+        /// The name.
+        name: String,
+    },
+    /// The master refused the configuration and runs its old one.
+    #[error("the master `{master}` refuses the configuration:\n{words}")]
+    Aborted {
+        /// The master.
+        master: String,
+        /// Its words.
+        words: String,
+    },
+    /// The master took half of the configuration.
+    #[error("the master `{master}` took half of the configuration (partially applied):\n{words}")]
+    Partial {
+        /// The master.
+        master: String,
+        /// Its words.
+        words: String,
+    },
+    /// The master ended.
+    #[error("the master `{0}` ended while it loaded the configuration")]
+    Died(String),
+    /// The master says nothing.
+    #[error("the master `{master}` has not loaded the configuration within {seconds} s")]
+    Silent {
+        /// The master.
+        master: String,
+        /// How long it was waited for.
+        seconds: u64,
+    },
+    /// Another configuration is loaded than the one on the disk.
+    #[error(
+        "the master `{0}` loaded another configuration than this one: is its `master.cfg` here?"
+    )]
+    Elsewhere(String),
+    /// Buildbot's command does not work.
+    #[error("`{program}` does not work: {error}")]
+    Command {
+        /// As it is called.
+        program: String,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The set cannot be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+/// Nothing of the new set is left, as far as that was possible.
+#[derive(Debug)]
+pub struct Failure {
+    /// Why.
+    pub refusal: Refusal,
+    /// Whether a master was told of the new set at all.
+    pub undone: Undone,
+}
+
+/// What was done about a refusal.
+#[derive(Debug)]
+pub enum Undone {
+    /// Nothing had been changed.
+    Nothing,
+    /// The old set is back and the masters run it.
+    Restored,
+    /// The old set is back, but a master does not run it.
+    Stuck(Refusal),
+}
+
+/// Brings `new` to `masters`, whose base directories are on this machine. `say` is told each step.
+///
+/// # Errors
+/// When a master does not run the new set. The old one is then in its place again.
+pub fn apply(
+    output: &Output,
+    new: &New<'_>,
+    masters: &[Basedir],
+    options: &Options,
+    say: &mut dyn FnMut(&str),
+) -> Result<Vec<(String, Told)>, Failure> {
+    let unchanged = |refusal: Refusal| Failure { refusal, undone: Undone::Nothing };
+    let folder = output.masters();
+    let old = OutputSet::load(&folder).map_err(|error| unchanged(error.into()))?;
+    let old_provenance = kept::provenance(&folder);
+    check(new.set).map_err(unchanged)?;
+    let mut told = Vec::new();
+    let mut work = Vec::new();
+    for master in masters {
+        match todo(master, new, options).map_err(unchanged)? {
+            None => told.push((master.name.clone(), Told::UpToDate)),
+            Some(how) => work.push((master, how)),
+        }
+    }
+    let staged = output.stage(new.set, new.provenance).map_err(|error| unchanged(error.into()))?;
+    for (master, _) in &work {
+        say(&format!("checking the configuration of `{}`", master.name));
+        checkconfig(master, &staged.path(), options).map_err(unchanged)?;
+    }
+    let is_new = !staged.changes.is_empty();
+    if is_new && old.iter().next().is_some() {
+        kept::keep(output.path(), &folder, &old)
+            .map_err(|error| unchanged(command(options, error)))?;
+    }
+    staged.commit().map_err(|error| unchanged(error.into()))?;
+    for (i, (master, how)) in work.iter().enumerate() {
+        say(&format!("telling `{}`", master.name));
+        if let Err(refusal) = tell(master, new.set, *how, options) {
+            say(&format!("{refusal}"));
+            say("putting the old configuration back");
+            let touched = work.get(..=i).unwrap_or_default();
+            let undone = undo(output, &old, &old_provenance, touched, options);
+            return Err(Failure { refusal, undone });
+        }
+        told.push((master.name.clone(), *how));
+    }
+    Ok(told)
+}
+
+fn command(options: &Options, error: io::Error) -> Refusal {
+    Refusal::Command { program: options.buildbot.program.display().to_string(), error }
+}
+
+/// What Buildbot's own check lets pass.
+fn check(set: &OutputSet) -> Result<(), Refusal> {
+    // What this program has just written can be read back.
+    let model = Model::read(set.texts()).unwrap_or_default();
+    match model.collisions.first() {
+        None => Ok(()),
+        Some(key) => Err(Refusal::Collision { master: key.master.clone(), name: key.name.clone() }),
+    }
+}
+
+/// How a master is to be told; `None` if it runs the set already.
+fn todo(master: &Basedir, new: &New<'_>, options: &Options) -> Result<Option<Told>, Refusal> {
+    let name = || master.name.clone();
+    if master.pid().is_none() {
+        return Err(Refusal::Down(name()));
+    }
+    let live = live(master, options)?;
+    let runtime = new.set.part(RUNTIME);
+    if live.as_ref().is_some_and(|live| {
+        live.config == new.set.part(&master.name)
+            && live.runtime == runtime
+            && live.ended == Ended::Complete
+    }) {
+        return Ok(None);
+    }
+    let why = match &live {
+        None => Some("it does not say which configuration it runs".to_owned()),
+        Some(live) if live.runtime != runtime => {
+            Some("it keeps the Python that it has imported".to_owned())
+        }
+        Some(live) if live.ended == Ended::Partial => {
+            Some("it runs half of a configuration".to_owned())
+        }
+        Some(_) => {
+            let of_this = |kind: Kind, of: &str| kind != Kind::Runtime && of == master.name;
+            let mut needs = new.diff.restarts().filter(|c| of_this(c.key.kind, &c.key.master));
+            needs.next().map(|change| format!("only that changes its `{}`", change.key.name))
+        }
+    };
+    match why {
+        None => Ok(Some(Told::Reconfigured)),
+        Some(_) if options.allow_restart => Ok(Some(Told::Restarted)),
+        Some(why) => Err(Refusal::Restart { master: name(), why }),
+    }
+}
+
+fn live(master: &Basedir, options: &Options) -> Result<Option<Live>, Refusal> {
+    master.live().map_err(|error| command(options, error))
+}
+
+fn checkconfig(master: &Basedir, set: &Path, options: &Options) -> Result<(), Refusal> {
+    let file = set.join(&master.name).join(MASTER_CFG);
+    let file = std::path::absolute(&file).unwrap_or(file);
+    let file = file.display().to_string();
+    let run = options.buildbot.run(&master.path, &["checkconfig", &file], options.patience);
+    match run {
+        Ok((true, _)) => Ok(()),
+        Ok((false, words)) => Err(Refusal::Checkconfig { master: master.name.clone(), words }),
+        Err(error) => Err(command(options, error)),
+    }
+}
+
+/// Tells a master to load the set on the disk, and waits until it says that it runs it.
+fn tell(master: &Basedir, set: &OutputSet, how: Told, options: &Options) -> Result<(), Refusal> {
+    let name = || master.name.clone();
+    let before = live(master, options)?.map(|live| (live.pid, live.updates));
+    let log = master.log_length();
+    let end = Instant::now() + options.patience;
+    match (how, master.pid()) {
+        (Told::UpToDate, _) => return Ok(()),
+        (Told::Reconfigured, None) => return Err(Refusal::Died(name())),
+        // What `buildbot reconfig` does; but that asks for a daemon, and gives up on a silent log.
+        (Told::Reconfigured, Some(pid)) => signal(pid, Signal::HUP, options)?,
+        (Told::Restarted, pid) => restart(master, pid, end, options)?,
+    }
+    loop {
+        if let Some(now) = live(master, options)?
+            && before != Some((now.pid, now.updates))
+        {
+            let words = master.log_since(log);
+            return match now.ended {
+                Ended::Complete if now.config == set.part(&master.name) => Ok(()),
+                Ended::Complete => Err(Refusal::Elsewhere(name())),
+                Ended::Partial => Err(Refusal::Partial { master: name(), words }),
+                Ended::Aborted => Err(Refusal::Aborted { master: name(), words }),
+            };
+        }
+        // While it starts, it has no process for a while.
+        if how == Told::Reconfigured && master.pid().is_none() {
+            return Err(Refusal::Died(name()));
+        }
+        silent(master, end, options)?;
+        std::thread::sleep(LOOK);
+    }
+}
+
+fn signal(pid: Pid, signal: Signal, options: &Options) -> Result<(), Refusal> {
+    match kill_process(pid, signal) {
+        // It has just ended, which is noticed elsewhere.
+        Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+        Err(error) => Err(command(options, error.into())),
+    }
+}
+
+/// An error once the patience is at its end.
+fn silent(master: &Basedir, end: Instant, options: &Options) -> Result<(), Refusal> {
+    if Instant::now() <= end {
+        return Ok(());
+    }
+    let seconds = options.patience.as_secs();
+    Err(Refusal::Silent { master: master.name.clone(), seconds })
+}
+
+/// Stops a master, and starts it as a daemon if it was one. If not, whoever keeps it in the
+/// foreground does that.
+fn restart(
+    master: &Basedir,
+    pid: Option<Pid>,
+    end: Instant,
+    options: &Options,
+) -> Result<(), Refusal> {
+    let is_daemon = master.is_daemon();
+    if let Some(pid) = pid {
+        signal(pid, Signal::TERM, options)?;
+        while master.pid() == Some(pid) {
+            silent(master, end, options)?;
+            std::thread::sleep(LOOK);
+        }
+    }
+    if !is_daemon {
+        return Ok(());
+    }
+    let path = master.path.display().to_string();
+    let seconds = options.patience.as_secs().max(1).to_string();
+    let arguments = ["start", "--start_timeout", &seconds, &path];
+    // Whether that went well, the master itself tells.
+    let started = options.buildbot.run(&master.path, &arguments, options.patience);
+    started.map(drop).map_err(|error| command(options, error))
+}
+
+/// Puts the old set back and has the masters load it that were told of the new one.
+fn undo(
+    output: &Output,
+    old: &OutputSet,
+    provenance: &Value,
+    touched: &[(&Basedir, Told)],
+    options: &Options,
+) -> Undone {
+    let written = output.stage(old, provenance).and_then(crate::write::Staged::commit);
+    if let Err(error) = written {
+        return Undone::Stuck(error.into());
+    }
+    let mut undone = Undone::Restored;
+    for (master, how) in touched {
+        // Also one that refused the new set: what it was slow to load, it may yet load.
+        let died = master.pid().is_none() && options.allow_restart;
+        let how = if died { &Told::Restarted } else { how };
+        if let Err(refusal) = tell(master, old, *how, options) {
+            undone = Undone::Stuck(refusal);
+        }
+    }
+    undone
+}

@@ -1,0 +1,161 @@
+//! What `diff` says of two configurations, compiled from descriptions and metadata as they are
+//! written.
+
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
+use std::fs;
+use std::path::Path;
+
+use fdroid_bb::compile;
+use fdroid_bb::diff::model::Model;
+use fdroid_bb::diff::{Apps, Causes, Diff, Style};
+use fdroid_bb::load::Tree;
+use insta::assert_snapshot;
+
+const DESCRIPTION: &str = r#"
+[fdroiddata]
+url = "https://gitlab.com/fdroid/fdroiddata.git"
+
+[masters.main]
+title = "F-Droid"
+url = "https://buildbot.example.org/"
+
+[workers.vm]
+master = "main"
+vagrant = { box = "buildserver", memory = "4GiB" }
+
+[builders.check]
+workers = ["vm"]
+properties.packageName = { type = "app-id" }
+
+[[builders.check.steps]]
+name = "look"
+run = ["fdroid", "checkupdates", "{packageName}"]
+timeout = "1h"
+
+[schedulers.sources]
+on = "app-source"
+builders = ["check"]
+"#;
+
+/// Metadata: names, each with what stands in its file.
+type Metadata<'a> = &'a [(&'a str, &'a str)];
+
+const TAGS: &str = "UpdateCheckMode: Tags\nRepoType: git\nRepo: https://git.example.org/NAME.git\n";
+
+struct State {
+    description: compile::Description,
+    apps: compile::Apps,
+    model: Model,
+}
+
+fn state(description: &str, metadata: Metadata<'_>) -> State {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("metadata")).unwrap();
+    for (name, text) in metadata {
+        let file = folder.path().join(format!("metadata/{name}.yml"));
+        fs::write(file, text.replace("NAME", name)).unwrap();
+    }
+    let description = compile::describe("fdroid-bb.toml", description).unwrap();
+    let tree = Tree::open(Path::new(folder.path()), None).unwrap();
+    let apps = compile::apps(&description.pipeline, &tree, &|_, _| ()).unwrap();
+    let files = compile::output(&description.pipeline, &apps.pollers()).unwrap();
+    let files = files.iter().map(|(path, text)| (path.as_str(), text.as_str()));
+    let model = Model::read(files).unwrap();
+    State { description, apps, model }
+}
+
+fn difference(old: &State, new: &State) -> Diff {
+    let causes =
+        Causes::new(Some(&new.description), Some(Apps::new(&old.apps)), Some(Apps::new(&new.apps)));
+    Diff::new(&old.model, &new.model, &causes)
+}
+
+#[test]
+fn what_became_of_apps_is_told_with_its_cause() {
+    let old = state(
+        DESCRIPTION,
+        &[
+            ("a.archived", TAGS),
+            ("a.broken", TAGS),
+            ("a.changed", TAGS),
+            ("a.disabled", TAGS),
+            ("a.gone", TAGS),
+            ("a.idle", "Summary: x\n"),
+            ("a.old", "UpdateCheckMode: Tags\nRepoType: git\nRepo: https://git.example.org/one\n"),
+            ("a.woken", &format!("Disabled: no source\n{TAGS}")),
+        ],
+    );
+    let new = state(
+        DESCRIPTION,
+        &[
+            ("a.archived", &format!("{TAGS}ArchivePolicy: 0\n")),
+            ("a.broken", "Repo: [\n"),
+            ("a.changed", &format!("{}\n", TAGS.replace("Tags", "Tags ^v[0-9.]+$"))),
+            ("a.disabled", &format!("Summary: x\nDisabled: no source\n{TAGS}")),
+            ("a.idle", "Summary: x\nDisabled: gone\n"),
+            ("a.new", TAGS),
+            (
+                "a.other",
+                "UpdateCheckMode: Tags\nRepoType: git\nRepo: https://git.example.org/one\n",
+            ),
+            ("a.woken", TAGS),
+            ("z.idle", "Summary: x\n"),
+        ],
+    );
+    let diff = difference(&old, &new);
+    assert_snapshot!("apps.txt", diff.words(Style::Text, None));
+    assert_snapshot!("apps.md", diff.words(Style::Markdown, None));
+    assert_snapshot!("apps.json", format!("{:#}", diff.json()));
+}
+
+#[test]
+fn what_became_of_the_description_is_told_with_its_line_and_its_effect() {
+    let old = state(DESCRIPTION, &[("a.b", TAGS)]);
+    let new = DESCRIPTION
+        .replace("4GiB", "8GiB")
+        .replace("timeout = \"1h\"", "timeout = \"2h\"")
+        .replace("[schedulers.sources]", "[schedulers.app-sources]")
+        .replace("title = \"F-Droid\"", "title = \"F-Droid\"\ndatabase = \"sqlite:///x.sqlite\"");
+    let new = format!("{new}\n[locks.one]\n\n[workers.host]\nmaster = \"main\"\nlocal = {{}}\n")
+        .replace("[builders.check]\n", "[builders.check]\nlocks = { one = \"exclusive\" }\n")
+        .replace("workers = [\"vm\"]", "workers = [\"vm\", \"host\"]");
+    let diff = difference(&old, &state(&new, &[("a.b", TAGS)]));
+    assert_snapshot!("description.txt", diff.words(Style::Text, None));
+}
+
+#[test]
+fn equal_changes_are_told_once_and_deletions_one_by_one() {
+    let names: Vec<String> = (0..40).map(|n| format!("org.example.a{n}")).collect();
+    let metadata: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), TAGS)).collect();
+    let old = state(DESCRIPTION, &metadata);
+    let slower = format!("[apps]\npoll-interval = \"12h\"\n{DESCRIPTION}");
+    let diff = difference(&old, &state(&slower, &metadata));
+    assert_snapshot!("grouped.txt", diff.words(Style::Text, None));
+
+    let diff = difference(&old, &state(DESCRIPTION, &metadata[..5]));
+    let words = diff.words(Style::Markdown, None);
+    assert!(words.starts_with("**+0 ~0 −35, safe to reconfigure**\n"), "{words}");
+    assert_eq!(words.matches("\n- poller ").count(), 35);
+    let cut = diff.words(Style::Markdown, Some(1_000));
+    assert!(cut.len() <= 1_000, "{}", cut.len());
+    let told = cut.matches("\n- poller ").count();
+    assert!(told > 0);
+    assert!(cut.ends_with(&format!("\nLeft out, for there is no room: {} removed.\n", 35 - told)));
+}
+
+#[test]
+fn what_is_the_same_is_no_difference() {
+    let same = state(DESCRIPTION, &[("a.b", TAGS)]);
+    let diff = difference(&same, &state(DESCRIPTION, &[("a.b", &format!("{TAGS}\nSummary: x\n"))]));
+    assert_eq!(diff.words(Style::Text, None), "no changes\n");
+}
+
+#[test]
+fn nothing_of_a_stranger_becomes_markdown() {
+    let old = state(DESCRIPTION, &[]);
+    let text = TAGS.replace("Tags", "'Tags ^``x``[*](b)|<img>'");
+    let diff = difference(&old, &state(DESCRIPTION, &[("a.b", &text)]));
+    let words = diff.words(Style::Markdown, None);
+    assert!(words.contains("tags ``` \"^``x``[*](b)|<img>\" ```"), "{words}");
+}

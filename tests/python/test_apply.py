@@ -1,0 +1,417 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`plan`, `apply` and `rollback` with real masters, and with all that can go wrong.
+
+What Buildbot cannot be brought to do by its configuration is done to that configuration behind the
+back of `apply`, by a program that stands before the real `buildbot`; what the master makes of it is
+real.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from masters import Master, free_ports, wait_for
+from program import PROGRAM, fdroid_bb
+
+CONFIG = """
+[fdroiddata]
+url = "https://gitlab.com/fdroid/fdroiddata.git"
+
+[masters.main]
+title = "Apply"
+url = "http://127.0.0.1:WWW_PORT/"
+workers = "127.0.0.1:PB_PORT"
+
+[masters.main.web]
+listen = "127.0.0.1:WWW_PORT"
+
+[workers.host]
+master = "main"
+count = 2
+local = {}
+
+[builders.check]
+workers = ["host"]
+properties.packageName = { type = "app-id" }
+
+[[builders.check.steps]]
+name = "look"
+run = ["sleep", "1"]
+
+[schedulers.sources]
+on = "app-source"
+builders = ["check"]
+
+[schedulers.force]
+on = "person"
+builders = ["check"]
+"""
+
+APP = """\
+AutoUpdateMode: Version
+UpdateCheckMode: Tags
+RepoType: git
+Repo: https://git.example.org/NAME.git
+"""
+
+# Stands before the real one: does what is laid down for a command, then is the real one.
+BUILDBOT = """\
+#!/bin/sh
+fault={folder}/fault-$1
+if [ -e "$fault" ]; then . "$fault"; fi
+exec {real} "$@"
+"""
+
+# A poller that has the name of another: `checkconfig` lets it pass, and a reconfiguration is then
+# half applied.
+TWIN = """
+from buildbot.plugins import changes
+c["change_source"] += [changes.GitPoller(repourl=f"https://git.example.org/{n}", name="twin",
+                                         workdir=f"twin{n}") for n in range(2)]
+"""
+
+
+class Applied:
+    """fdroiddata, a description, what is generated from them, and a master that runs it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.data = folder / "fdroiddata"
+        (self.data / "metadata").mkdir(parents=True)
+        for number in range(40):
+            self.add(f"org.example.app{number}")
+        www, pb = free_ports(2)
+        self.config = folder / "fdroid-bb.toml"
+        text = CONFIG.replace("WWW_PORT", str(www)).replace("PB_PORT", str(pb))
+        self.config.write_text(text)
+        self.out = folder / "out"
+        self.masters = self.out / "masters"
+        self.buildbot = folder / "buildbot"
+        real = Path(sys.executable).parent / "buildbot"
+        self.buildbot.write_text(BUILDBOT.format(folder=folder, real=real))
+        self.buildbot.chmod(0o755)
+        self.run("generate")
+        (folder / "bases").mkdir()
+        configfile = self.masters / "main/master.cfg"
+        self.master = Master(folder / "bases/main", configfile=configfile, www_port=www)
+        self.master.start()
+
+    def add(self, name: str, text: str = APP) -> None:
+        """Write the metadata of an app."""
+        (self.data / f"metadata/{name}.yml").write_text(text.replace("NAME", name))
+
+    def arguments(self, command: str, *more: str | Path) -> list[str]:
+        """A command line."""
+        inputs = ["--config", self.config, "--fdroiddata", self.data, "--out", self.out]
+        masters = ["--basedirs", self.folder / "bases", "--buildbot", self.buildbot]
+        wanted = [*inputs, *(masters if command in ("apply", "rollback") else [])]
+        return [command, *map(str, [*wanted, *more])]
+
+    def run(self, command: str, *more: str | Path, exit_code: int = 0) -> str:
+        """What a command says, on both streams."""
+        return fdroid_bb(*self.arguments(command, *more), exit_code=exit_code, both=True)
+
+    def fault(self, command: str, script: str | None) -> None:
+        """Do something whenever a command of Buildbot is called. None: nothing any more."""
+        path = self.folder / f"fault-{command}"
+        if script is None:
+            path.unlink()
+        else:
+            path.write_text(f"{script}\n")
+
+    def behind(self, script: str) -> None:
+        """Do something once, between the exchange of the sets and the master's noticing it."""
+        manifest = self.masters / "manifest.json"
+        inode = manifest.stat().st_ino
+        pid = self.pid()
+        os.kill(pid, signal.SIGSTOP)
+
+        def act() -> None:
+            wait_for("the exchange", lambda: manifest.stat().st_ino != inode)
+            subprocess.run(["sh", "-c", script], check=True)
+            os.kill(pid, signal.SIGCONT)
+
+        threading.Thread(target=act, daemon=True).start()
+
+    def files(self) -> dict[str, str]:
+        """The set on the disk, whole: each file with its sum, as the manifest lists it."""
+        manifest = json.loads((self.masters / "manifest.json").read_text())["files"]
+        for path, digest in manifest.items():
+            assert hashlib.sha256((self.masters / path).read_bytes()).hexdigest() == digest, path
+        return dict(manifest)
+
+    def pollers(self) -> set[str]:
+        """The pollers that the master says it has."""
+        found = self.master.rest("changesources")["changesources"]
+        return {source["name"] for source in found if source["master"]}
+
+    def pid(self) -> int:
+        """The master's process."""
+        return int(json.loads((self.master.basedir / "fdroid-bb-live.json").read_text())["pid"])
+
+    def leftovers(self) -> list[str]:
+        """What should not be there between two runs."""
+        return [p.name for p in self.out.iterdir() if p.name.startswith(".masters-staging")]
+
+
+@pytest.fixture(scope="module")
+def applied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Applied]:
+    applied = Applied(tmp_path_factory.mktemp("apply"))
+    yield applied
+    applied.master.stop()
+
+
+def test_what_is_new_runs_and_what_is_not_is_left_alone(applied: Applied) -> None:
+    pid = applied.pid()
+    assert "main: runs it already" in applied.run("apply")
+    applied.add("org.example.new")
+    assert applied.run("plan").startswith("+1 ~0 −0, safe to reconfigure\n")
+    said = applied.run("apply")
+    assert "+ poller org.example.new of main: starts with" in said
+    assert "main: reconfigured" in said
+    assert "org.example.new" in applied.pollers()
+    assert len(applied.pollers()) == 41
+    assert applied.pid() == pid
+    before = applied.master.log()
+    assert "main: runs it already" in applied.run("apply")
+    assert applied.master.log() == before, "the master was left alone"
+
+
+def test_a_plan_is_applied_as_it_was_made_or_not_at_all(applied: Applied) -> None:
+    plan = applied.folder / "plan.json"
+    applied.add("org.example.planned")
+    applied.run("plan", "-o", plan)
+    (applied.data / "metadata/org.example.planned.yml").write_text(APP.replace("NAME", "moved"))
+    before = applied.files()
+    said = applied.run("apply", plan, exit_code=2)
+    assert "what the inputs compile to has changed since" in said
+    assert applied.files() == before
+    applied.run("plan", "-o", plan)
+    assert "main: reconfigured" in applied.run("apply", plan)
+    said = applied.run("apply", plan, exit_code=2)
+    assert "the configuration on disk has changed since" in said
+    plan.write_text("{}")
+    assert "is no plan" in applied.run("apply", plan, exit_code=1)
+
+
+def test_what_checkconfig_refuses_reaches_no_master(applied: Applied) -> None:
+    before, log = applied.files(), applied.master.log()
+    applied.add("org.example.refused")
+    # A new file: the old one and what is kept of it share their bytes.
+    applied.fault("checkconfig", 'rm "$2"; echo "raise ValueError(\'broken\')" > "$2"')
+    said = applied.run("apply", exit_code=5)
+    applied.fault("checkconfig", None)
+    assert "buildbot checkconfig refuses" in said
+    assert "broken" in said
+    assert "nothing was changed" in said
+    assert applied.files() == before
+    assert applied.master.log() == log
+    assert not applied.leftovers()
+    (applied.data / "metadata/org.example.refused.yml").unlink()
+
+
+@pytest.mark.parametrize(
+    ("python", "words"),
+    [
+        ("raise ValueError('broken')", "refuses the configuration"),
+        (TWIN, "took half of the configuration (partially applied)"),
+    ],
+)
+def test_what_a_master_does_not_take_is_undone(applied: Applied, python: str, words: str) -> None:
+    before, pollers = applied.files(), applied.pollers()
+    applied.add("org.example.undone")
+    config = applied.masters / "main/master.cfg"
+    broken = applied.folder / "broken.py"
+    broken.write_text(f"\n{python}\n")
+    once = f"cat {config} {broken} > {config}.new && mv {config}.new {config}"
+    applied.behind(once)
+    said = applied.run("apply", exit_code=5)
+    assert words in said
+    assert "the old configuration is back, and runs" in said
+    assert applied.files() == before
+    assert applied.pollers() == pollers
+    (applied.data / "metadata/org.example.undone.yml").unlink()
+    assert "main: runs it already" in applied.run("apply")
+
+
+def test_a_restart_is_done_only_where_it_is_allowed(applied: Applied) -> None:
+    pid, before = applied.pid(), applied.files()
+    text = applied.config.read_text()
+    applied.config.write_text(
+        text.replace("[masters.main.web]\n", '[masters.main.web]\nviews = ["grid"]\n')
+    )
+    plan = applied.run("plan")
+    assert plan.startswith("+0 ~1 −0, restart needed: setting www of main\n")
+    assert f"({applied.config}:11)" in plan
+    said = applied.run("apply", exit_code=5)
+    assert "the master `main` must be started again: only that changes its `www`" in said
+    assert "nothing was changed" in said
+    assert (applied.pid(), applied.files()) == (pid, before)
+
+    # As a service manager does.
+    def supervise() -> None:
+        assert applied.master.process is not None
+        applied.master.process.wait()
+        applied.master.start()
+
+    supervisor = threading.Thread(target=supervise)
+    supervisor.start()
+    said = applied.run("apply", "--allow-restart")
+    supervisor.join()
+    assert "main: started again" in said
+    assert applied.pid() != pid
+    assert "grid_view" in applied.master.ask("GET", "/config").text
+    assert "main: runs it already" in applied.run("apply")
+
+
+def test_a_rollback_stays_until_it_is_released(applied: Applied) -> None:
+    before, pollers = applied.files(), applied.pollers()
+    applied.add("org.example.regretted")
+    applied.run("apply")
+    assert "org.example.regretted" in applied.pollers()
+    listed = applied.run("rollback", "--list")
+    numbers = [int(line.split(":")[0]) for line in listed.splitlines() if ": of " in line]
+    assert len(numbers) >= 2
+    assert numbers == sorted(numbers)
+    said = applied.run("rollback")
+    assert "main: reconfigured" in said
+    assert applied.files() == before
+    assert applied.pollers() == pollers
+    said = applied.run("apply", exit_code=5)
+    assert "somebody has rolled back" in said
+    assert "apply --release" in said
+    assert applied.files() == before
+    assert "main: reconfigured" in applied.run("apply", "--release")
+    assert "org.example.regretted" in applied.pollers()
+    # Any earlier one, by its number.
+    applied.run("rollback", str(numbers[-1]))
+    assert applied.pollers() == pollers
+    said = applied.run("rollback", str(numbers[0]), exit_code=5)
+    assert "the master `main` must be started again" in said
+    assert "no such configuration" in applied.run("rollback", "9999", exit_code=1)
+    applied.run("apply", "--release")
+
+
+def test_a_kept_configuration_that_was_edited_is_not_returned_to(applied: Applied) -> None:
+    applied.add("org.example.edited")
+    applied.run("apply")
+    kept = max((applied.out / ".masters-kept").iterdir(), key=lambda path: int(path.name))
+    pollers = kept / "main/pollers.py"
+    text = pollers.read_text()
+    before = applied.files()
+    pollers.unlink()
+    pollers.write_text(f"{text}# edited\n")
+    assert "was edited" in applied.run("rollback", exit_code=1)
+    assert applied.files() == before
+    pollers.write_text(text)
+
+
+def test_broken_metadata_keeps_its_poller_and_the_guard_keeps_all(applied: Applied) -> None:
+    pollers = applied.pollers()
+    applied.add("org.example.app7", "Repo: [\n")
+    said = applied.run("apply")
+    assert "the metadata of `org.example.app7` is broken: it keeps the poller it has" in said
+    assert applied.pollers() == pollers
+    applied.add("org.example.app7")
+    for number in range(20):
+        (applied.data / f"metadata/org.example.app{number}.yml").unlink()
+    said = applied.run("apply", exit_code=4)
+    assert "pollers of the master `main` would vanish" in said
+    assert applied.pollers() == pollers
+    for number in range(20):
+        applied.add(f"org.example.app{number}")
+    assert "main: runs it already" in applied.run("apply")
+
+
+def test_no_second_apply_runs_beside_the_first(applied: Applied) -> None:
+    applied.add("org.example.slow")
+    applied.fault("checkconfig", f"touch {applied.folder}/busy; sleep 3")
+    results: list[str] = []
+    first = threading.Thread(target=lambda: results.append(applied.run("apply")))
+    first.start()
+    wait_for("the first", lambda: (applied.folder / "busy").exists())
+    said = applied.run("apply", exit_code=1)
+    assert "another run is writing to" in said
+    first.join()
+    applied.fault("checkconfig", None)
+    assert "main: reconfigured" in results[0]
+
+
+def test_killed_at_any_step_it_leaves_the_old_set_or_the_new_one(applied: Applied) -> None:
+    old = applied.files()
+    seen = set()
+    started = time.monotonic()
+    applied.add("org.example.kill")
+    applied.run("apply")
+    whole = time.monotonic() - started
+    new = applied.files()
+    for step in range(30):
+        (applied.data / "metadata/org.example.kill.yml").unlink(missing_ok=True)
+        applied.run("apply")
+        assert applied.files() == old
+        applied.add("org.example.kill")
+        program = subprocess.Popen(
+            [PROGRAM, *applied.arguments("apply")],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        time.sleep(whole * step / 29)
+        os.killpg(program.pid, signal.SIGKILL)
+        program.wait()
+        files = applied.files()
+        assert files in (old, new), "neither the old set nor the new one"
+        seen.add(files == new)
+        # Who comes next ends what was begun.
+        applied.run("apply")
+        assert applied.files() == new
+        assert "org.example.kill" in applied.pollers()
+        assert not applied.leftovers()
+    assert seen == {False, True}
+
+
+def test_a_master_that_hangs_gets_its_old_configuration_back(applied: Applied) -> None:
+    before = applied.files()
+    applied.add("org.example.hangs")
+    os.kill(applied.pid(), signal.SIGSTOP)
+    try:
+        said = applied.run("apply", "--patience", "4", exit_code=5)
+    finally:
+        os.kill(applied.pid(), signal.SIGCONT)
+    assert "has not loaded the configuration within 4 s" in said
+    assert "the old configuration is back, but does not run" in said
+    assert applied.files() == before
+    # Awake, it loads what is there.
+    wait_for("the master", lambda: "org.example.hangs" not in applied.pollers())
+    assert "main: reconfigured" in applied.run("apply")
+    assert "org.example.hangs" in applied.pollers()
+
+
+def test_a_master_that_ends_is_told_of(applied: Applied) -> None:
+    before = applied.files()
+    applied.add("org.example.ends")
+    pid = applied.pid()
+    applied.behind(f"kill -9 {pid}")
+    said = applied.run("apply", exit_code=5)
+    assert "the master `main` ended while it loaded the configuration" in said
+    assert "the old configuration is back, but does not run" in said
+    assert applied.files() == before
+    # It is down now, and nothing is changed behind its back.
+    said = applied.run("apply", exit_code=5)
+    assert "the master `main` does not run" in said
+    assert "nothing was changed" in said
+    assert applied.files() == before
+    (applied.folder / "bases").rename(applied.folder / "elsewhere")
+    said = applied.run("apply", exit_code=5)
+    assert "holds no master's base directory" in said
