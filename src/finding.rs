@@ -1,7 +1,7 @@
 //! What the compiler has to say about its input: one [`Finding`] for each thing, with a stable
 //! [`Code`], a place and a remedy. Stages collect findings; only `main.rs` prints them.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Whether a finding makes the command fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -15,7 +15,9 @@ pub enum Severity {
 
 /// A stretch of one line of a file. Lines and columns count from 1; columns and lengths are in
 /// characters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Span {
     /// The line, from 1.
     pub line: u32,

@@ -3,6 +3,7 @@
 
 pub mod apply;
 pub mod buildbot;
+pub mod cache;
 pub mod compile;
 pub mod config;
 pub mod diff;

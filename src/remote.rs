@@ -132,6 +132,16 @@ pub struct RemoteUrl {
 }
 
 impl RemoteUrl {
+    /// A URL that a policy has found to be one before, and that was kept.
+    pub(crate) fn known(text: String) -> Self {
+        let authority = text.split("://").nth(1).and_then(|rest| rest.split('/').next());
+        let authority = authority.unwrap_or_default();
+        // The colons of an IPv6 address are in its brackets.
+        let end = authority.find(']').map_or_else(|| authority.find(':'), |at| Some(at + 1));
+        let host = authority.get(..end.unwrap_or(authority.len())).unwrap_or(authority);
+        Self { host: host.to_ascii_lowercase(), text }
+    }
+
     /// The URL as it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -121,7 +121,11 @@ pub fn render(
         let text = templates.get_template(MASTER_CFG)?.render(Serde(view(master)))?;
         files.insert(format!("{folder}/{MASTER_CFG}"), text);
         if let Some(pollers) = &master.pollers {
-            let lines: Vec<String> = pollers.iter().map(|p| p.expr.one_line()).collect();
+            // One text, for thousands of lines take the template engine long.
+            let mut lines = String::new();
+            for poller in pollers {
+                lines.extend(["    ", &poller.expr.one_line(), ",\n"]);
+            }
             let text = templates
                 .get_template(POLLERS)?
                 .render(context! { functions => poller_functions(pipeline), pollers => lines })?;

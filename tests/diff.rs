@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::Path;
 
-use fdroid_bb::compile;
+use fdroid_bb::compile::{self, Detail};
 use fdroid_bb::diff::model::Model;
 use fdroid_bb::diff::{Apps, Causes, Diff, Style};
 use fdroid_bb::load::Tree;
@@ -58,7 +58,7 @@ fn state(description: &str, metadata: Metadata<'_>) -> State {
     }
     let description = compile::describe("fdroid-bb.toml", description).unwrap();
     let tree = Tree::open(Path::new(folder.path()), None).unwrap();
-    let apps = compile::apps(&description.pipeline, &tree, &|_, _| ()).unwrap();
+    let apps = compile::apps(&description, &tree, Detail::Whole, &|_, _| ()).unwrap();
     let files = compile::output(&description.pipeline, &apps.pollers()).unwrap();
     let files = files.iter().map(|(path, text)| (path.as_str(), text.as_str()));
     let model = Model::read(files).unwrap();

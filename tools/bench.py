@@ -46,14 +46,21 @@ class Case:
     name: str
     command: Callable[[int], list[str]]
     goal: str = ""
+    # Where it keeps what it has read; without it, nowhere.
+    cache: Path = Path("/dev/null/cache")
+    before: Callable[[int], None] = lambda _: None
     seconds: list[float] = field(default_factory=list)
     kibibytes: int = 0
 
     def run(self, turn: int) -> None:
         """Start it once, and wait for it."""
         command = self.command(turn)
+        self.before(turn)
+        env = {**os.environ, "XDG_CACHE_HOME": str(self.cache)}
         start = time.perf_counter()
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env
+        )
         _, status, usage = os.wait4(process.pid, 0)
         self.seconds.append(time.perf_counter() - start)
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -64,6 +71,11 @@ class Case:
     def median(self) -> float:
         """Give the seconds of a typical run."""
         return statistics.median(self.seconds)
+
+
+def git(folder: Path, *arguments: str) -> None:
+    """Run git."""
+    subprocess.run(["git", "-C", str(folder), *arguments], check=True)
 
 
 def main() -> None:
@@ -84,6 +96,12 @@ def measure(arguments: argparse.Namespace, folder: Path) -> None:
     clone = ["git", "clone", "--quiet", "--branch", "dev"]
     subprocess.run([*clone, bundle, checkout], check=True)
     subprocess.run([*clone, "--bare", bundle, bare], check=True)
+    other = folder / "other"
+    subprocess.run([*clone, bundle, other], check=True)
+
+    def commit(turn: int) -> str:
+        return f"dev~{RUNS - 1 - turn}"
+
     files = sorted(map(str, checkout.glob("metadata/*.yml")))
     files += sorted(map(str, checkout.glob("srclibs/*.yml")))
     config = Path(__file__).resolve().parent.parent / "fdroid-bb.toml"
@@ -99,7 +117,23 @@ def measure(arguments: argparse.Namespace, folder: Path) -> None:
         Case("checkout, nothing there", generate("new-{turn}", *folder_input), "< 2 × cat, 250 ms"),
         Case("bare repository at a revision", generate("bare-{turn}", *revision), "350 ms"),
         Case("checkout, nothing changed", generate("same", *folder_input)),
+        Case(
+            "bare repository, one commit more",
+            lambda turn: generate("next", "--fdroiddata", str(bare), "--rev", commit(turn))(turn),
+            "20 ms",
+            folder / "bare-cache",
+        ),
+        Case(
+            "checkout, one commit more",
+            generate("next-checkout", "--fdroiddata", str(other)),
+            "40 ms",
+            folder / "checkout-cache",
+            lambda turn: git(other, "checkout", "-q", commit(turn)),
+        ),
     ]
+    # A file that was touched a moment ago is not known by its looks.
+    git(other, "checkout", "-q", commit(-1))
+    time.sleep(3)
     for case in cases:
         case.run(-1)
         case.seconds.clear()

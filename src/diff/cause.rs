@@ -76,7 +76,7 @@ impl<'a> Causes<'a> {
             return self.place(&Path::root(table).key("poll-interval"));
         }
         let marks = match self.new.as_ref()?.0.get(key.name.as_str())? {
-            Record::App { app, .. } => app.marks,
+            Record::App { marks, .. } => *marks,
             Record::Quarantined { .. } => return None,
         };
         let span = match way {
@@ -232,8 +232,8 @@ fn state(record: &Record) -> Cause {
         Record::Quarantined { error, .. } => {
             Cause { place: error.place.clone(), why: Some(format!("broken: {}", error.message)) }
         }
-        Record::App { app, poller } => {
-            let Marks { disabled, archive_policy, update_check_mode, repo, repo_type } = app.marks;
+        Record::App { id, marks, poller, .. } => {
+            let Marks { disabled, archive_policy, update_check_mode, repo, repo_type } = *marks;
             let span = match poller {
                 Ok(_) | Err(Reason::NoUpdateCheck | Reason::BranchInvalid) => update_check_mode,
                 Err(Reason::Disabled) => disabled,
@@ -247,7 +247,7 @@ fn state(record: &Record) -> Cause {
                 ) => repo,
             };
             let why = poller.as_ref().err().map(Reason::to_string);
-            Cause { place: metadata(app.id.as_str(), span), why }
+            Cause { place: metadata(id.as_str(), span), why }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What one file of `metadata/` says.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::AppId;
 use crate::finding::Span;
@@ -61,7 +61,7 @@ pub struct Build {
 }
 
 /// Where an app's fields stand in its file. The whole file where a field is absent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Marks {
     /// The value of `Disabled`.
     pub disabled: Option<Span>,

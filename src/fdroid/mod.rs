@@ -7,6 +7,7 @@ pub mod field;
 pub mod fields;
 pub mod gaps;
 pub mod line;
+pub mod outline;
 pub mod scalar;
 pub mod srclib;
 pub mod text;

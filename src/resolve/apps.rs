@@ -4,13 +4,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::{Apps, Duration, PolledMode};
+use crate::fdroid::AppId;
+use crate::fdroid::outline::Outline;
 use crate::fdroid::srclib::Srclib;
 use crate::fdroid::update_check::UpdateCheckMode;
-use crate::fdroid::{App, AppId};
 use crate::finding::{Code, Finding, Place, Span};
 use crate::pattern;
 use crate::pipeline::Pipeline;
@@ -21,7 +23,7 @@ use crate::text::shown;
 pub type Srclibs = BTreeMap<String, Result<Srclib, Finding>>;
 
 /// Why an app has no poller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
     /// It has `Disabled`.
@@ -99,6 +101,8 @@ pub enum Watch {
 pub struct Resolver<'a> {
     pipeline: &'a Pipeline,
     srclibs: &'a Srclibs,
+    /// What became of the tag patterns so far, which many apps share: to compile one takes long.
+    patterns: Mutex<BTreeMap<String, Result<String, String>>>,
 }
 
 /// What is known of one app once its source is resolved.
@@ -108,13 +112,18 @@ impl<'a> Resolver<'a> {
     /// A resolver for apps that may name `srclibs`.
     #[must_use]
     pub fn new(pipeline: &'a Pipeline, srclibs: &'a Srclibs) -> Self {
-        Self { pipeline, srclibs }
+        Self { pipeline, srclibs, patterns: Mutex::default() }
     }
 
     /// The poller of an app, or why it has none, and what was found on the way.
-    pub fn resolve(&self, app: &App, file: &str) -> (Result<Poller, Reason>, Vec<Finding>) {
+    pub fn resolve(
+        &self,
+        id: &AppId,
+        app: &Outline<'_>,
+        file: &str,
+    ) -> (Result<Poller, Reason>, Vec<Finding>) {
         let mut findings = Vec::new();
-        let outcome = self.poller(app, file, &mut findings);
+        let outcome = self.poller(id, app, file, &mut findings);
         let outcome = outcome.map_err(|(reason, finding)| {
             findings.extend(finding);
             reason
@@ -122,15 +131,21 @@ impl<'a> Resolver<'a> {
         (outcome, findings)
     }
 
-    fn poller(&self, app: &App, file: &str, findings: &mut Vec<Finding>) -> Outcome<Poller> {
+    fn poller(
+        &self,
+        id: &AppId,
+        app: &Outline<'_>,
+        file: &str,
+        findings: &mut Vec<Finding>,
+    ) -> Outcome<Poller> {
         let rule = &self.pipeline.apps;
-        if app.disabled.as_deref().is_some_and(|why| !why.is_empty()) && !rule.disabled {
+        if app.disabled.is_some_and(|why| !why.is_empty()) && !rule.disabled {
             return Err((Reason::Disabled, None));
         }
         if app.archive_policy == Some(0) && !rule.archived {
             return Err((Reason::Archived, None));
         }
-        let mode = app.update_check_mode.as_deref().and_then(UpdateCheckMode::parse);
+        let mode = app.update_check_mode.and_then(UpdateCheckMode::parse);
         let mode = mode.unwrap_or(UpdateCheckMode::None);
         let polled = match mode {
             UpdateCheckMode::None | UpdateCheckMode::Static => None,
@@ -144,7 +159,7 @@ impl<'a> Resolver<'a> {
         let source = self.source(app, file)?;
         let place = |span: Option<Span>| Place { file: file.to_owned(), span };
         let (text, watch) = match source.kind {
-            "git" => (source.repo.to_owned(), git_watch(app, &mode, file, findings)?),
+            "git" => (source.repo.to_owned(), self.git_watch(app, &mode, file, findings)?),
             "hg" => {
                 let branch = match mode {
                     UpdateCheckMode::RepoManifest(branch) => branch,
@@ -177,14 +192,14 @@ impl<'a> Resolver<'a> {
                 Finding::new(Code::RepoRefused, place, refusal.to_string(), refusal.help());
             (Reason::RepoRefused, Some(finding))
         })?;
-        let interval = interval(rule, &app.id, url.host()).ok_or((Reason::NotPolled, None))?;
+        let interval = interval(rule, id, url.host()).ok_or((Reason::NotPolled, None))?;
         Ok(Poller { url, watch, interval })
     }
 
     /// The repository of an app, its own or its srclib's.
-    fn source<'s>(&'s self, app: &'s App, file: &str) -> Outcome<SourceRepo<'s>> {
-        let repo = app.repo.as_deref().unwrap_or_default();
-        let kind = app.repo_type.as_deref().unwrap_or_default();
+    fn source<'s>(&'s self, app: &Outline<'s>, file: &str) -> Outcome<SourceRepo<'s>> {
+        let repo = app.repo.unwrap_or_default();
+        let kind = app.repo_type.unwrap_or_default();
         if repo.is_empty() || kind.is_empty() {
             let finding = Finding::new(
                 Code::RepoUnpollable,
@@ -221,6 +236,50 @@ impl<'a> Resolver<'a> {
             )),
         }
     }
+
+    fn git_watch(
+        &self,
+        app: &Outline<'_>,
+        mode: &UpdateCheckMode,
+        file: &str,
+        findings: &mut Vec<Finding>,
+    ) -> Outcome<Watch> {
+        match mode {
+            UpdateCheckMode::Tags(None) => Ok(Watch::GitTags { tags: String::new() }),
+            UpdateCheckMode::Tags(Some(python)) => {
+                let tags = self.pattern(python).unwrap_or_else(|what| {
+                    findings.push(Finding::new(
+                        Code::TagPatternNotLinear,
+                        Place { file: file.to_owned(), span: app.marks.update_check_mode },
+                        format!("the pattern `{}` {what}, so every tag counts", shown(python)),
+                        "write it without, or leave it: `fdroid checkupdates` still applies it",
+                    ));
+                    String::new()
+                });
+                Ok(Watch::GitTags { tags })
+            }
+            UpdateCheckMode::RepoManifest(branch) => {
+                let branch =
+                    branch.clone().map(|name| checked_branch(app, file, name)).transpose()?;
+                Ok(Watch::GitBranch { branch })
+            }
+            UpdateCheckMode::Http | UpdateCheckMode::None | UpdateCheckMode::Static => {
+                Ok(Watch::GitBranch { branch: None })
+            }
+        }
+    }
+
+    /// A tag pattern for RE2, or what it has that RE2 has not.
+    fn pattern(&self, python: &str) -> Result<String, String> {
+        let patterns = || self.patterns.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = patterns().get(python) {
+            return known.clone();
+        }
+        // Not under the lock, for that would make the other threads wait.
+        let new = pattern::to_re2(python);
+        patterns().insert(python.to_owned(), new.clone());
+        new
+    }
 }
 
 /// Where a source is, and what it is managed with.
@@ -229,38 +288,8 @@ struct SourceRepo<'a> {
     kind: &'a str,
 }
 
-fn git_watch(
-    app: &App,
-    mode: &UpdateCheckMode,
-    file: &str,
-    findings: &mut Vec<Finding>,
-) -> Outcome<Watch> {
-    match mode {
-        UpdateCheckMode::Tags(None) => Ok(Watch::GitTags { tags: String::new() }),
-        UpdateCheckMode::Tags(Some(python)) => {
-            let tags = pattern::to_re2(python).unwrap_or_else(|what| {
-                findings.push(Finding::new(
-                    Code::TagPatternNotLinear,
-                    Place { file: file.to_owned(), span: app.marks.update_check_mode },
-                    format!("the pattern `{}` {what}, so every tag counts", shown(python)),
-                    "write it without, or leave it: `fdroid checkupdates` still applies it",
-                ));
-                String::new()
-            });
-            Ok(Watch::GitTags { tags })
-        }
-        UpdateCheckMode::RepoManifest(branch) => {
-            let branch = branch.clone().map(|name| checked_branch(app, file, name)).transpose()?;
-            Ok(Watch::GitBranch { branch })
-        }
-        UpdateCheckMode::Http | UpdateCheckMode::None | UpdateCheckMode::Static => {
-            Ok(Watch::GitBranch { branch: None })
-        }
-    }
-}
-
 /// A branch by the rules of `git check-ref-format --branch`.
-fn checked_branch(app: &App, file: &str, name: String) -> Outcome<String> {
+fn checked_branch(app: &Outline<'_>, file: &str, name: String) -> Outcome<String> {
     let plain = name.chars().all(|c| c.is_ascii_graphic() || c.is_alphanumeric());
     if plain
         && !name.starts_with('-')

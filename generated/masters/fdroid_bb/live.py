@@ -66,7 +66,9 @@ class Live(BuildbotService):
     def checkConfig(self, config: str) -> None:
         """Nothing to check."""
 
-    def reconfigService(self, config: str) -> defer.Deferred[None]:
+    def reconfigService(  # type: ignore[override]  # each service has arguments of its own
+        self, config: str
+    ) -> defer.Deferred[None]:
         """Take the digest of the configuration that is being loaded."""
         self._config = config
         return defer.succeed(None)

@@ -20,7 +20,7 @@ use crate::report::{Totals, kind, tally, thousands};
 enum Line<'a> {
     App {
         #[serde(flatten)]
-        app: &'a App,
+        app: Option<&'a App>,
         active: bool,
         reason: Option<Reason>,
         poller: Option<&'a Poller>,
@@ -39,7 +39,7 @@ pub fn list(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> io::Result<Exit> {
-    let read = match input::read(inputs) {
+    let read = match input::read_whole(inputs) {
         Ok(read) => read,
         Err(findings) => {
             input::say(err, inputs, None, &findings)?;
@@ -72,8 +72,8 @@ pub fn list(
 
 fn line(record: &Record) -> Line<'_> {
     match record {
-        Record::App { app, poller } => Line::App {
-            app,
+        Record::App { app, poller, .. } => Line::App {
+            app: app.as_deref(),
             active: poller.is_ok(),
             reason: poller.as_ref().err().copied(),
             poller: poller.as_ref().ok(),
@@ -84,7 +84,7 @@ fn line(record: &Record) -> Line<'_> {
 
 fn table(out: &mut dyn Write, records: &[Record]) -> io::Result<()> {
     let name = |record: &Record| match record {
-        Record::App { app, .. } => app.id.to_string(),
+        Record::App { id, .. } => id.to_string(),
         Record::Quarantined { stem, .. } => shown(stem),
     };
     let width = records.iter().map(|r| name(r).chars().count()).max().unwrap_or_default().min(60);

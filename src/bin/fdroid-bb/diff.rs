@@ -85,10 +85,11 @@ fn side(
     if description.is_none() {
         *description = Some(compile::description(&inputs.config).map_err(Unreadable::Findings)?);
     }
-    let Some(Description { pipeline, .. }) = description else {
+    let Some(description) = description else {
         return Err(Unreadable::Findings(Vec::new()));
     };
-    let apps = input::apps(pipeline, &tree).map_err(|f| Unreadable::Findings(vec![f]))?;
+    let pipeline = &description.pipeline;
+    let apps = input::apps(description, &tree).map_err(|f| Unreadable::Findings(vec![f]))?;
     let set = compile::output(pipeline, &apps.pollers())
         .map_err(|error| error.to_string())
         .and_then(|files| output_set(files).map_err(|error| error.to_string()))

@@ -153,8 +153,10 @@ pub fn vanishing(folder: &Path, files: &BTreeMap<String, String>, limit: u8) -> 
         .filter_map(|entry| {
             let name = entry.ok()?.file_name().into_string().ok()?;
             let text = std::fs::read_to_string(folder.join(SET_DIR).join(&name).join("pollers.py"));
-            Some((format!("{name}/pollers.py"), text.ok()?))
+            let path = format!("{name}/pollers.py");
+            Some((path, text.ok()?))
         })
+        .filter(|(path, text)| files.get(path) != Some(text))
         .collect();
     let old = polled_apps(old.iter().map(|(path, text)| (path.as_str(), text.as_str())));
     let new = polled_apps(files.iter().map(|(path, text)| (path.as_str(), text.as_str())));

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use fdroid_bb::compile::{self, Apps, Description};
+use fdroid_bb::cache;
+use fdroid_bb::compile::{self, Apps, Description, Detail};
 use fdroid_bb::finding::{Finding, Severity};
 use fdroid_bb::load::Tree;
-use fdroid_bb::pipeline::Pipeline;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::Exit;
@@ -27,13 +27,29 @@ pub struct Read {
     pub findings: Vec<Finding>,
 }
 
-/// Reads the description and the apps.
+/// Reads the description, and of the apps what their pollers follow from.
 ///
 /// # Errors
 /// All findings, where one of them leaves nothing to go on with.
 pub fn read(inputs: &Inputs) -> Result<Read, Vec<Finding>> {
-    let tree = Tree::open(&inputs.fdroiddata, inputs.rev.as_deref());
-    let (description, tree) = match (compile::description(&inputs.config), tree) {
+    read_detail(inputs, Detail::Pollers(cache::folder().as_deref()))
+}
+
+/// Reads the description, and of the apps all.
+///
+/// # Errors
+/// All findings, where one of them leaves nothing to go on with.
+pub fn read_whole(inputs: &Inputs) -> Result<Read, Vec<Finding>> {
+    read_detail(inputs, Detail::Whole)
+}
+
+fn read_detail(inputs: &Inputs, detail: Detail<'_>) -> Result<Read, Vec<Finding>> {
+    let (description, tree) = std::thread::scope(|scope| {
+        let tree = scope.spawn(|| Tree::open(&inputs.fdroiddata, inputs.rev.as_deref()));
+        (compile::description(&inputs.config), tree.join())
+    });
+    let tree = tree.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    let (description, tree) = match (description, tree) {
         (Ok(description), Ok(tree)) => (description, tree),
         (Ok(_), Err(finding)) => return Err(vec![finding]),
         (Err(findings), Ok(_)) => return Err(findings),
@@ -42,18 +58,23 @@ pub fn read(inputs: &Inputs) -> Result<Read, Vec<Finding>> {
             return Err(findings);
         }
     };
-    let apps = apps(&description.pipeline, &tree).map_err(|finding| vec![finding])?;
+    let apps = read_apps(&description, &tree, detail).map_err(|finding| vec![finding])?;
     let findings = description.findings.iter().chain(&apps.findings).cloned().collect();
     Ok(Read { description, tree, apps, findings })
 }
 
-/// Reads the apps, with a bar where that takes long.
+/// Reads of the apps what their pollers follow from.
 ///
 /// # Errors
 /// When `tree` cannot be listed.
-pub fn apps(pipeline: &Pipeline, tree: &Tree) -> Result<Apps, Finding> {
+pub fn apps(description: &Description, tree: &Tree) -> Result<Apps, Finding> {
+    read_apps(description, tree, Detail::Pollers(cache::folder().as_deref()))
+}
+
+/// Reads the apps, with a bar where that takes long.
+fn read_apps(description: &Description, tree: &Tree, detail: Detail<'_>) -> Result<Apps, Finding> {
     let progress = Progress::new();
-    let apps = compile::apps(pipeline, tree, &|done, total| progress.at(done, total));
+    let apps = compile::apps(description, tree, detail, &|done, total| progress.at(done, total));
     progress.end();
     apps
 }
@@ -68,18 +89,17 @@ pub fn say(
     let reader = tree.map(Tree::reader);
     // Findings come in the order of their files, so one file is remembered.
     let mut file_shown = String::new();
-    let mut lines: Vec<String> = Vec::new();
+    let mut text = String::new();
     report::findings(err, findings, &mut |file, line| {
         if file != file_shown {
-            let text = if Path::new(file) == inputs.config {
-                compile::read_description(&inputs.config).ok()
+            text = if Path::new(file) == inputs.config {
+                compile::read_description(&inputs.config).unwrap_or_default()
             } else {
-                reader.as_ref().and_then(|reader| reader.text(file))
+                reader.as_ref().and_then(|reader| reader.text(file)).unwrap_or_default()
             };
-            lines = text.unwrap_or_default().lines().map(ToOwned::to_owned).collect();
             file.clone_into(&mut file_shown);
         }
-        lines.get(line as usize - 1).cloned()
+        text.lines().nth(line as usize - 1).map(ToOwned::to_owned)
     })
 }
 

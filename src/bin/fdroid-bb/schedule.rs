@@ -59,7 +59,7 @@ pub fn schedule(
     let rev = inputs.rev.clone().or_else(|| in_git.then(|| "HEAD".to_owned()));
     let (config, fdroiddata) = (inputs.config.clone(), inputs.fdroiddata.clone());
     let inputs = &Inputs { config, fdroiddata, rev };
-    let read = match input::read(inputs) {
+    let read = match input::read_whole(inputs) {
         Ok(read) => read,
         Err(findings) => {
             input::say(err, inputs, None, &findings)?;
@@ -156,7 +156,7 @@ fn chosen<'r>(read: &'r Read, which: &Which) -> Result<Vec<&'r App>, Stop> {
     let mut apps = Vec::new();
     for name in names.iter().map(String::as_str).collect::<BTreeSet<_>>() {
         match known.get(name) {
-            Some(Record::App { app, .. }) => apps.push(&**app),
+            Some(Record::App { app, .. }) => apps.extend(app.as_deref()),
             Some(Record::Quarantined { .. }) if which.all => {}
             Some(Record::Quarantined { error, .. }) => {
                 let message =

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The cache of what was read: whatever became of it, the result is that of a full compile."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from masters import ROOT
+from program import PROGRAM
+
+COMMITS = 500
+
+# A folder that cannot be made, so nothing is cached.
+NOWHERE = Path("/dev/null/cache")
+
+
+def check(data: Path, cache: Path, *more: str) -> tuple[str, str]:
+    """What `check` finds, and how many apps; without the time it took."""
+    done = subprocess.run(
+        [PROGRAM, "check", "--config", ROOT / "fdroid-bb.toml", "--fdroiddata", data, *more],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "XDG_CACHE_HOME": str(cache)},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stderr, done.stdout.rpartition("took")[0]
+
+
+def output(data: Path, cache: Path, out: Path, *more: str) -> dict[str, bytes]:
+    """The files that `generate` writes, and what it found."""
+    inputs = ["--config", str(ROOT / "fdroid-bb.toml"), "--fdroiddata", str(data)]
+    done = subprocess.run(
+        [PROGRAM, "generate", *inputs, "--out", str(out), "--accept-vanishing", *more],
+        capture_output=True,
+        timeout=120,
+        env={**os.environ, "XDG_CACHE_HOME": str(cache)},
+    )
+    assert done.returncode == 0, done.stderr[-2000:].decode()
+    files = {p.name: p.read_bytes() for p in sorted((out / "masters").glob("*/*.*"))}
+    return {**files, "findings": done.stderr}
+
+
+@pytest.fixture(scope="module")
+def bare(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The corpus as a bare repository."""
+    bare = tmp_path_factory.mktemp("bare") / "fdroiddata.git"
+    clone = ["git", "clone", "-q", "--bare", str(corpus), str(bare)]
+    subprocess.run(clone, check=True, timeout=120)
+    return bare
+
+
+def test_after_each_of_500_commits_the_result_is_that_of_a_full_compile(
+    bare: Path, tmp_path: Path
+) -> None:
+    log = ["git", "-C", str(bare), "rev-list", "--first-parent", f"-{COMMITS}", "HEAD"]
+    done = subprocess.run(log, capture_output=True, text=True, check=True, timeout=60)
+    commits = done.stdout.split()[::-1]
+    assert len(commits) == COMMITS
+    different = set()
+    with ThreadPoolExecutor(2) as pool:
+        for commit in commits:
+            rev = ("--rev", commit)
+            full = pool.submit(output, bare, NOWHERE, tmp_path / "full", *rev)
+            cached = pool.submit(output, bare, tmp_path / "cache", tmp_path / "cached", *rev)
+            assert cached.result() == full.result(), commit
+            different.add(full.result()["pollers.py"])
+    assert len(different) > 20, "the history changes what is compiled"
+
+
+def test_a_checkout_is_known_by_what_its_files_look_like(corpus: Path, tmp_path: Path) -> None:
+    data = tmp_path / "fdroiddata"
+    clone = ["git", "clone", "-q", "-s", str(corpus), str(data)]
+    subprocess.run(clone, check=True, timeout=120)
+    # What was touched a moment ago is not yet known by its looks.
+    time.sleep(3)
+    cache = tmp_path / "cache"
+    git = ["git", "-C", str(data)]
+    for rev in ("HEAD~40", "HEAD~20", "HEAD~40", "HEAD"):
+        subprocess.run([*git, "checkout", "-q", rev], check=True, timeout=60)
+        full = check(data, NOWHERE)
+        assert check(data, cache) == full
+        assert check(data, cache) == full
+    # The same size at the same time, as an editor may leave it.
+    file = data / "metadata/org.fdroid.fdroid.yml"
+    text = file.read_text()
+    stat = file.stat()
+    file.write_text(text.replace("UpdateCheckMode: ", "UpdateCheckMoor: "))
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert file.stat().st_size == stat.st_size
+    full = check(data, NOWHERE)
+    assert "UpdateCheckMoor" in full[0]
+    assert check(data, cache) == full
+
+
+def test_a_damaged_cache_is_none(bare: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    full = check(bare, NOWHERE)
+    assert check(bare, cache) == full
+    file = cache / "fdroid-bb/blobs"
+    whole = file.read_bytes()
+    dice = random.Random(1)
+    damaged = [whole[:length] for length in (0, 10, 60, len(whole) // 2, len(whole) - 1)]
+    for _ in range(5):
+        at = dice.randrange(len(whole))
+        damaged.append(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    damaged.append(whole.replace(b"fdroid-bb ", b"fdroid-bb 9", 1))
+    for bytes_ in damaged:
+        file.write_bytes(bytes_)
+        assert check(bare, cache) == full
+        assert file.read_bytes() == whole, "it is written anew"
+    file.unlink()
+    file.mkdir()
+    assert check(bare, cache) == full
+
+
+def test_another_description_decides_anew(bare: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    full = check(bare, NOWHERE)
+    assert check(bare, cache) == full
+    config = tmp_path / "other.toml"
+    text = (ROOT / "fdroid-bb.toml").read_text()
+    config.write_text(text.replace('"RepoManifest", "HTTP"]', '"RepoManifest"]'))
+    command = [PROGRAM, "check", "--config", str(config), "--fdroiddata", str(bare)]
+    other = [
+        subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={**os.environ, "XDG_CACHE_HOME": str(where)},
+        ).stdout.rpartition("took")[0]
+        for where in (NOWHERE, cache, cache)
+    ]
+    assert other[0] == other[1] == other[2] != full[1]
+    assert check(bare, cache) == full
+
+
+def test_runs_beside_each_other_do_not_harm_it(bare: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    full = check(bare, NOWHERE)
+    with ThreadPoolExecutor(6) as pool:
+        for found in pool.map(lambda _: check(bare, cache), range(12)):
+            assert found == full
+    assert [path.name for path in (cache / "fdroid-bb").iterdir()] == ["blobs"]
