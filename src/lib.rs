@@ -14,6 +14,7 @@ pub mod lower;
 pub mod parse;
 mod pattern;
 pub mod pipeline;
+pub mod process;
 pub mod remote;
 pub mod render;
 pub mod resolve;

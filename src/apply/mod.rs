@@ -7,21 +7,21 @@
 //! ```
 
 mod basedir;
-mod buildbot;
 pub mod kept;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 pub use basedir::{Basedir, Ended, Live};
-pub use buildbot::Buildbot;
 
 use crate::diff::Diff;
 use crate::diff::model::{Kind, Model};
+use crate::process;
 use crate::render::{MASTER_CFG, RUNTIME};
 use crate::write::{Output, OutputSet, WriteError};
 
@@ -31,8 +31,8 @@ const LOOK: Duration = Duration::from_millis(100);
 /// What a master may be asked, and for how long.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Buildbot's commands.
-    pub buildbot: Buildbot,
+    /// The program `buildbot`.
+    pub buildbot: PathBuf,
     /// Whether a master is started again where that is needed.
     pub allow_restart: bool,
     /// How long a master may take to load a configuration.
@@ -205,8 +205,14 @@ pub fn apply(
     Ok(told)
 }
 
+/// Runs one of Buildbot's commands, as from the base directory.
+fn buildbot(master: &Basedir, arguments: &[&str], options: &Options) -> io::Result<(bool, String)> {
+    let mut command = Command::new(&options.buildbot);
+    process::run(command.args(arguments).current_dir(&master.path), options.patience)
+}
+
 fn command(options: &Options, error: io::Error) -> Refusal {
-    Refusal::Command { program: options.buildbot.program.display().to_string(), error }
+    Refusal::Command { program: options.buildbot.display().to_string(), error }
 }
 
 /// What Buildbot's own check lets pass.
@@ -263,8 +269,7 @@ fn checkconfig(master: &Basedir, set: &Path, options: &Options) -> Result<(), Re
     let file = set.join(&master.name).join(MASTER_CFG);
     let file = std::path::absolute(&file).unwrap_or(file);
     let file = file.display().to_string();
-    let run = options.buildbot.run(&master.path, &["checkconfig", &file], options.patience);
-    match run {
+    match buildbot(master, &["checkconfig", &file], options) {
         Ok((true, _)) => Ok(()),
         Ok((false, words)) => Err(Refusal::Checkconfig { master: master.name.clone(), words }),
         Err(error) => Err(command(options, error)),
@@ -345,8 +350,7 @@ fn restart(
     let seconds = options.patience.as_secs().max(1).to_string();
     let arguments = ["start", "--start_timeout", &seconds, &path];
     // Whether that went well, the master itself tells.
-    let started = options.buildbot.run(&master.path, &arguments, options.patience);
-    started.map(drop).map_err(|error| command(options, error))
+    buildbot(master, &arguments, options).map(drop).map_err(|error| command(options, error))
 }
 
 /// Puts the old set back and has the masters load it that were told of the new one.

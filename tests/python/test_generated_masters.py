@@ -338,13 +338,13 @@ def test_only_its_admin_may_force(buildserver: Master) -> None:
         with pytest.raises(PermissionError):
             buildserver.login(user, password)
     who = buildserver.login("admin", "pass of admin")
-    # Made by the local workers, in the master's own folder, where no fdroiddata.git is.
+    # Made by the local workers, beside the master's own folder, where no fdroiddata.git is.
     assert buildserver.force("force-repository", "fdroiddata-watch", who).status == 200
     build = buildserver.builds("fdroiddata-watch", 1)[0]
     assert build["results"] == 2
     steps = buildserver.steps(build)
     assert "fdroiddata.git" in steps["fetch fdroiddata"]["text"]
-    assert not steps.get("fdroid-bb generate", {}).get("text")
+    assert not steps.get("fdroid-bb apply", {}).get("text")
     # Nothing was asked of the virtual machines.
     assert buildserver.rest("buildrequests?complete=false")["buildrequests"] == []
 

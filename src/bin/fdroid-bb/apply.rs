@@ -2,9 +2,9 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use fdroid_bb::apply::{self, Basedir, Buildbot, Failure, New, Refusal, Told, Undone, kept};
+use fdroid_bb::apply::{self, Basedir, Failure, New, Refusal, Told, Undone, kept};
 use fdroid_bb::diff::model::{Kind, Model};
 use fdroid_bb::diff::{Causes, Diff};
 use fdroid_bb::text::{count, list};
@@ -15,6 +15,8 @@ use crate::Exit;
 use crate::cli::{Inputs, Masters, Shown};
 use crate::compiled::{self, Compiled, Stopped};
 use crate::diff::{self, Plan};
+use crate::input::Read;
+use crate::metrics;
 
 /// How long a master may take to load its configuration, in seconds: for itself, and for each
 /// hundred of its pollers. 4,000 pollers took one second to reconfigure and ten to start.
@@ -27,12 +29,31 @@ pub struct Options {
     pub release: bool,
     pub masters: Masters,
     pub shown: Shown,
+    pub metrics: Option<PathBuf>,
 }
 
-/// Compiles, and brings the result to the masters.
+/// Compiles, brings the result to the masters, and notes what became of it.
 pub fn apply(
     inputs: &Inputs,
     options: &Options,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> io::Result<Exit> {
+    let started = Instant::now();
+    let mut read = None;
+    let exit = compile_and_bring(inputs, options, &mut read, out, err)?;
+    if let Some(file) = &options.metrics
+        && let Err(error) = metrics::write(file, read.as_ref(), exit, started.elapsed())
+    {
+        writeln!(err, "warning: `{}` cannot be written: {error}", file.display())?;
+    }
+    Ok(exit)
+}
+
+fn compile_and_bring(
+    inputs: &Inputs,
+    options: &Options,
+    read: &mut Option<Read>,
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> io::Result<Exit> {
@@ -57,8 +78,9 @@ pub fn apply(
         return Ok(exit);
     }
     diff::say(&compiled.diff, &options.shown, out)?;
-    let Compiled { set, provenance, diff, .. } = &compiled;
-    let new = New { set, provenance, diff };
+    let Compiled { set, provenance, diff, read: all, .. } = compiled;
+    *read = Some(all);
+    let new = New { set: &set, provenance: &provenance, diff: &diff };
     match output(folder) {
         Ok(output) => bring(&output, &new, &options.masters, out, err),
         Err(error) => say_error(&error, err),
@@ -118,7 +140,7 @@ pub fn bring(
     let most = masters.iter().map(|master| model.names(Kind::Poller, &master.name).count()).max();
     let usual = PATIENCE.0 + most.unwrap_or_default() as u64 / 100 * PATIENCE.1;
     let options = apply::Options {
-        buildbot: Buildbot { program: asked.buildbot.clone() },
+        buildbot: asked.buildbot.clone(),
         allow_restart: asked.allow_restart,
         patience: Duration::from_secs(asked.patience.unwrap_or(usual)),
     };

@@ -133,10 +133,31 @@ pub enum Command {
         /// Apply although somebody has rolled back
         #[arg(long)]
         release: bool,
+        /// Write metrics for Prometheus to FILE
+        #[arg(long, value_name = "FILE")]
+        metrics: Option<PathBuf>,
         #[command(flatten)]
         masters: Masters,
         #[command(flatten)]
         shown: Shown,
+    },
+    /// Follow fdroiddata: fetch it, and apply what has changed
+    ///
+    /// `--fdroiddata` is a bare clone; its `origin` is fetched. Ends with SIGTERM; SIGHUP makes it
+    /// look at once.
+    #[command(after_help = EXIT_CODES)]
+    Watch {
+        /// The time between two fetches
+        #[arg(long, value_name = "SECONDS", default_value = "60")]
+        interval: u64,
+        /// How long there must be no further commit
+        #[arg(long, value_name = "SECONDS", default_value = "5")]
+        settle: u64,
+        /// Write metrics for Prometheus to FILE
+        #[arg(long, value_name = "FILE")]
+        metrics: Option<PathBuf>,
+        #[command(flatten)]
+        masters: Masters,
     },
     /// Return the masters to an earlier configuration
     ///

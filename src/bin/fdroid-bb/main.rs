@@ -7,15 +7,21 @@ mod compiled;
 mod diff;
 mod generate;
 mod input;
+mod metrics;
 mod report;
 mod schedule;
+mod watch;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser as _};
 
-use cli::{Cli, Command, Inputs};
+use cli::{Cli, Command, DiffFormat, Inputs, Shown};
+
+/// How much `watch` says of one change, in bytes.
+const LONGEST_LOG: usize = 8 << 10;
 
 /// A description to begin with.
 const INIT: &str = include_str!("init.toml");
@@ -81,9 +87,23 @@ fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
         Command::Plan { out: folder, output, accept_vanishing, shown } => {
             diff::plan(&inputs, &folder, accept_vanishing, output.as_ref(), &shown, out, err)
         }
-        Command::Apply { plan, accept_vanishing, release, masters, shown } => {
-            let options = apply::Options { plan, accept_vanishing, release, masters, shown };
+        Command::Apply { plan, accept_vanishing, release, metrics, masters, shown } => {
+            let options =
+                apply::Options { plan, accept_vanishing, release, masters, shown, metrics };
             apply::apply(&inputs, &options, out, err)
+        }
+        Command::Watch { interval, settle, metrics, masters } => {
+            let shown = Shown { format: DiffFormat::Text, limit: Some(LONGEST_LOG) };
+            let apply = apply::Options {
+                plan: None,
+                accept_vanishing: false,
+                release: false,
+                masters,
+                shown,
+                metrics,
+            };
+            let (interval, settle) = (Duration::from_secs(interval), Duration::from_secs(settle));
+            watch::watch(&inputs, &watch::Watch { apply, interval, settle }, out, err)
         }
         Command::Rollback { number, list, masters } => {
             apply::rollback(number, list, &masters, out, err)

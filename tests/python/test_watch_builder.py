@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The builder `fdroiddata-watch` of F-Droid's own description: it brings what changes in fdroiddata
+to the master that it runs in, and its build stays whole.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tomllib
+from pathlib import Path
+
+from applied import Applied, git
+from masters import ROOT, wait_for
+from repositories import Server
+
+
+def described() -> str:
+    """The builder as it is shipped, on this description's worker."""
+    shipped = tomllib.loads((ROOT / "fdroid-bb.toml").read_text())
+    steps = shipped["builders"]["fdroiddata-watch"]["steps"]
+    lines = ["[builders.fdroiddata-watch]", 'workers = ["host"]', 'timeout = "10min"']
+    for step in steps:
+        lines.append("[[builders.fdroiddata-watch.steps]]")
+        lines += [f"{key} = {json.dumps(value)}" for key, value in step.items()]
+    lines += ["[schedulers.fdroiddata]", 'on = "fdroiddata"', 'builders = ["fdroiddata-watch"]']
+    return "\n".join(lines)
+
+
+def test_a_commit_reconfigures_the_master_that_notices_it(server: Server, tmp_path: Path) -> None:
+    data = server.repository("fdroiddata.git")
+    more = f"{described()}\n"
+    applied = Applied(tmp_path, more, data.url)
+    text = applied.config.read_text()
+    poll = f'url = "{data.url}"\npoll-interval = "2s"\nbranch = "master"'
+    applied.config.write_text(text.replace(f'url = "{data.url}"', poll))
+    git(applied.data, "init", "-q", "-b", "master")
+
+    def push(message: str) -> None:
+        git(applied.data, "add", "-A")
+        git(applied.data, "commit", "-q", "-m", message)
+        git(applied.data, "push", "-q", str(data.path), "HEAD:refs/heads/master")
+
+    push("first")
+    mirror = applied.out / "fdroiddata.git"
+    clone = ["git", "clone", "-q", "--bare", data.url, str(mirror)]
+    subprocess.run(clone, check=True, timeout=60)
+    try:
+        applied.run("apply")
+        master = applied.master
+        # The first poll only notes what is there.
+        wait_for("the poll", lambda: "gitpoller: processing changes" in master.log())
+        name = "org.example.watched"
+        applied.add(name)
+        push("an app")
+        build = master.builds("fdroiddata-watch", 1, 60)[0]
+        steps = master.steps(build)
+        said = steps["fdroid-bb apply"]["text"]
+        assert build["results"] == 0, said
+        assert all(step["results"] == 0 and step["complete"] for step in steps.values())
+        assert f"+ poller {name} of main" in said
+        assert "main: reconfigured" in said
+        assert name in applied.pollers()
+        # The master was told in the middle of the build, and said so before its end.
+        log = master.log()
+        assert "configuration update complete" in log
+        assert (applied.out / "fdroid-bb.prom").exists()
+        # And it goes on: the next one finds the builder as it was.
+        (applied.data / f"metadata/{name}.yml").unlink()
+        push("no app")
+        build = master.builds("fdroiddata-watch", 2, 60)[1]
+        assert build["results"] == 0
+        assert name not in applied.pollers()
+    finally:
+        applied.master.stop()
