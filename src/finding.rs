@@ -92,11 +92,11 @@ impl Finding {
 
 /// Writes the enum, its kebab-case names and its severities from one table.
 macro_rules! codes {
-    ($($(#[$doc:meta])+ $variant:ident = $name:literal, $severity:ident;)+) => {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal, $severity:ident, $remedy:literal;)+) => {
         /// The kinds of findings. A code is never reused for another meaning.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
         pub enum Code {
-            $($(#[$doc])+ #[serde(rename = $name)] $variant,)+
+            $($(#[doc = $doc])+ #[serde(rename = $name)] $variant,)+
         }
 
         impl Code {
@@ -107,6 +107,18 @@ macro_rules! codes {
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $name,)+ }
+            }
+
+            /// What it means.
+            #[must_use]
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc),+).trim_ascii_start(),)+ }
+            }
+
+            /// What to do about it.
+            #[must_use]
+            pub fn remedy(self) -> &'static str {
+                match self { $(Self::$variant => $remedy,)+ }
             }
 
             /// The severity every finding of this code has.
@@ -121,89 +133,132 @@ macro_rules! codes {
 codes! {
     // The input as a whole.
     /// No fdroiddata where it was said to be.
-    TreeMissing = "fdroiddata-missing", Error;
+    TreeMissing = "fdroiddata-missing", Error,
+        "Give the root of fdroiddata with `--fdroiddata PATH`, and a commit of it with `--rev REV`.";
     /// No pipeline description where it was said to be.
-    ConfigMissing = "config-missing", Error;
+    ConfigMissing = "config-missing", Error,
+        "Give the description with `--config FILE`, or write one with `fdroid-bb init`.";
 
     // Files of fdroiddata. A finding on one app never takes the others down.
     /// A file of `metadata/` whose name is no application id.
-    AppIdInvalid = "app-id-invalid", Warning;
+    AppIdInvalid = "app-id-invalid", Warning,
+        "Name the file as the app is named: letters, digits, `_` and `.`, then `.yml`.";
     /// A file that is larger than any honest one.
-    FileTooLarge = "file-too-large", Warning;
+    FileTooLarge = "file-too-large", Warning,
+        "Take out what does not belong into metadata, or old builds.";
     /// A file that is not UTF-8.
-    FileNotUtf8 = "file-not-utf8", Warning;
+    FileNotUtf8 = "file-not-utf8", Warning,
+        "Save the file as UTF-8.";
     /// A symbolic link that leads out of its folder, or nowhere.
-    FileSymlink = "file-symlink", Warning;
+    FileSymlink = "file-symlink", Warning,
+        "Put the file itself there, or link to a file of the same folder.";
     /// A file that cannot be read.
-    FileUnreadable = "file-unreadable", Warning;
+    FileUnreadable = "file-unreadable", Warning,
+        "See its permissions, and that it is a file.";
     /// Text that is no YAML, or YAML that fdroidserver refuses.
-    YamlInvalid = "yaml-invalid", Warning;
+    YamlInvalid = "yaml-invalid", Warning,
+        "Mend the YAML at the place that is named; `fdroid lint` says more.";
     /// A key that stands twice in one mapping.
-    YamlDuplicateKey = "yaml-duplicate-key", Warning;
+    YamlDuplicateKey = "yaml-duplicate-key", Warning,
+        "Keep one of the two.";
     /// An anchor, an alias or a merge key.
-    YamlAlias = "yaml-alias", Warning;
+    YamlAlias = "yaml-alias", Warning,
+        "Write out what it stands for: fdroidserver refuses some of them, and nobody needs them.";
     /// Nesting deeper than any honest file.
-    YamlTooDeep = "yaml-too-deep", Warning;
+    YamlTooDeep = "yaml-too-deep", Warning,
+        "Take the nesting out: no field of an app has it.";
     /// A field that fdroidserver does not know.
-    FieldUnknown = "field-unknown", Warning;
+    FieldUnknown = "field-unknown", Warning,
+        "Take it out, or mend its name: fdroidserver ignores it.";
     /// A value of the wrong type.
-    FieldType = "field-type", Warning;
+    FieldType = "field-type", Warning,
+        "Give a value of the type that is named.";
     /// An unquoted value that fdroidserver changes.
-    FieldNeedsQuotes = "field-needs-quotes", Warning;
+    FieldNeedsQuotes = "field-needs-quotes", Warning,
+        "Quote the value: fdroidserver makes another one of it.";
     /// A value that fdroidserver's own check of the field refuses.
-    FieldInvalid = "field-invalid", Warning;
+    FieldInvalid = "field-invalid", Warning,
+        "Give a value that `fdroid lint` accepts.";
 
     // fdroid-bb.toml by itself.
     /// Text that is no TOML.
-    ConfigSyntax = "config-syntax", Error;
+    ConfigSyntax = "config-syntax", Error,
+        "Mend the TOML; https://toml.io/ describes it.";
     /// A key that means nothing where it stands.
-    ConfigUnknownKey = "unknown-key", Error;
+    ConfigUnknownKey = "unknown-key", Error,
+        "Mend the key's name or take it out; the schema lists all keys.";
     /// A key that must be there and is not.
-    ConfigMissingKey = "missing-key", Error;
+    ConfigMissingKey = "missing-key", Error,
+        "Add the key.";
     /// A value of the wrong type.
-    ConfigType = "wrong-type", Error;
+    ConfigType = "wrong-type", Error,
+        "Give a value of the type that is named.";
     /// A value of the right type that cannot be.
-    ConfigValue = "invalid-value", Error;
+    ConfigValue = "invalid-value", Error,
+        "Give one of the values that are named.";
     /// A secret in plain text.
-    LiteralSecret = "literal-secret", Error;
+    LiteralSecret = "literal-secret", Error,
+        "Put the secret into a file of the master's folder `secrets`, and name it: `{ secret = \"NAME\" }`. Change the secret that was written down.";
     /// The same thing named or taken twice.
-    Duplicate = "duplicate", Error;
+    Duplicate = "duplicate", Error,
+        "Keep one of the two, or give it another name.";
     /// A name that refers to nothing.
-    UnknownName = "unknown-name", Error;
+    UnknownName = "unknown-name", Error,
+        "Mend the name, or describe what it names.";
     /// A worker or step of no kind, or of several.
-    OneKind = "one-kind", Error;
+    OneKind = "one-kind", Error,
+        "Say what kind it is, once.";
     /// Things of several masters where only one can be.
-    MastersMixed = "masters-mixed", Error;
+    MastersMixed = "masters-mixed", Error,
+        "Keep to the workers of one master.";
     /// Builders that start each other for ever.
-    TriggerCycle = "trigger-cycle", Error;
+    TriggerCycle = "trigger-cycle", Error,
+        "Take out one of the `after`.";
     /// Builds that lack a property they need.
-    PropertyMissing = "property-missing", Error;
+    PropertyMissing = "property-missing", Error,
+        "Let the scheduler give the property, or the builder do without: `optional = true`.";
     /// A scheduler for submitted changes on a master that takes none.
-    SubmitMissing = "submit-missing", Error;
+    SubmitMissing = "submit-missing", Error,
+        "Give the master a `submit`, or the scheduler another `on`.";
     /// A web page that trusts a proxy, open to others than the proxy.
-    ProxyBypass = "proxy-bypass", Error;
+    ProxyBypass = "proxy-bypass", Error,
+        "Let the web page listen on loopback only, or do without `user-header`.";
     /// A builder that nothing starts.
-    BuilderUnreachable = "builder-unreachable", Warning;
+    BuilderUnreachable = "builder-unreachable", Warning,
+        "Name it in a scheduler, or delete it.";
     /// A worker that no builder uses.
-    WorkerUnused = "worker-unused", Warning;
+    WorkerUnused = "worker-unused", Warning,
+        "Name it in a builder, or delete it.";
     /// A lock that no builder uses.
-    LockUnused = "lock-unused", Warning;
+    LockUnused = "lock-unused", Warning,
+        "Name it in a builder, or delete it.";
     /// A master without builders.
-    MasterIdle = "master-idle", Warning;
+    MasterIdle = "master-idle", Warning,
+        "Give it workers and builders, or delete it.";
     /// A port for submitted changes that no scheduler waits for.
-    SubmitUnused = "submit-unused", Warning;
+    SubmitUnused = "submit-unused", Warning,
+        "Add a scheduler with `on = { submitted = … }`, or delete the `submit`.";
     /// A rule that no app matches.
-    OverrideUnused = "override-unused", Warning;
+    OverrideUnused = "override-unused", Warning,
+        "Mend its pattern, or delete it.";
+    /// A host that would be asked more often than `guard.polls-per-minute` allows.
+    PollLoad = "poll-load", Warning,
+        "Raise `apps.poll-interval`, or that of the host's apps in `apps.overrides`.";
 
     // The sources of apps.
     /// A srclib that is missing or broken.
-    SrclibMissing = "srclib-missing", Warning;
+    SrclibMissing = "srclib-missing", Warning,
+        "Add the srclib's file or mend it, or name another.";
     /// A source URL that is no plain, public address.
-    RepoRefused = "repo-refused", Warning;
+    RepoRefused = "repo-refused", Warning,
+        "Give a plain `https` URL of a public host, without user, password and options.";
     /// A source that no poller can watch.
-    RepoUnpollable = "repo-unpollable", Warning;
+    RepoUnpollable = "repo-unpollable", Warning,
+        "Set `UpdateCheckMode: None`, or move to a repository that can be watched.";
     /// A tag pattern that no linear-time engine has.
-    TagPatternNotLinear = "tag-pattern-not-linear", Warning;
+    TagPatternNotLinear = "tag-pattern-not-linear", Warning,
+        "Write the pattern without look-around and back-references, or leave it: every tag then counts, and `fdroid checkupdates` still applies it.";
     /// A branch name that git does not allow.
-    BranchInvalid = "branch-invalid", Warning;
+    BranchInvalid = "branch-invalid", Warning,
+        "Write `RepoManifest/BRANCH` with a branch of the repository.";
 }

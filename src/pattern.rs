@@ -39,6 +39,14 @@ pub fn to_re2(pattern: &str) -> Result<String, String> {
     Ok(out)
 }
 
+/// Whether a pattern of [`to_re2`] matches a tag from its start; one that is empty matches all.
+#[must_use]
+pub fn matches(pattern: &str, tag: &str) -> bool {
+    let anchored = format!("^(?:{pattern})");
+    let pattern = regex::bytes::RegexBuilder::new(&anchored).unicode(false).build();
+    pattern.is_ok_and(|pattern| pattern.is_match(tag.as_bytes()))
+}
+
 struct Translator<'a> {
     chars: Peekable<Chars<'a>>,
     out: String,

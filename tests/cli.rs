@@ -624,3 +624,71 @@ fn a_tree_that_names_a_file_twice_gives_one_poller() {
     let run = sandbox.run(&["apps", "--rev", "twice", "--format", "json"]).ends(0);
     assert_eq!(run.stdout.lines().count(), 1, "{}", run.seen());
 }
+
+#[test]
+fn an_app_is_explained() {
+    let sandbox = Sandbox::new(&["org.example.a"]);
+    sandbox.app("org.example.b", &["UpdateCheckMode: None"]);
+    let run = sandbox.run(&["explain", "org.example.a"]).ends(0);
+    assert!(run.stdout.starts_with("org.example.a\n  active    "), "{}", run.stdout);
+    assert!(run.stdout.contains("  news      any new or moved tag\n"));
+    assert!(run.stdout.contains("  tag       `v1.2` would start that\n"));
+    let run = sandbox.run(&["explain", "org.example.b"]).ends(0);
+    let expected = "org.example.b\n  inactive  no update check (metadata/org.example.b.yml:";
+    assert!(run.stdout.starts_with(expected), "{}", run.stdout);
+    let run = sandbox.run(&["explain", "org.example.aa"]).ends(1);
+    assert!(run.stderr.contains("did you mean `org.example.a`?"));
+    let run = sandbox.run(&["explain", "--format", "json", "org.example.a"]).ends(0);
+    let told: Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!((&told["active"], &told["poller"]["tag-is-news"]), (&json!(true), &json!(true)));
+    let next = told["poller"]["next-poll"].as_u64().unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    assert!((1..=21_600).contains(&(next - now.as_secs() + 1)));
+}
+
+#[test]
+fn every_code_is_explained() {
+    let sandbox = Sandbox::new(&[]);
+    for code in fdroid_bb::finding::Code::ALL {
+        let run = sandbox.run(&["explain", code.as_str()]).ends(0);
+        assert!(run.stdout.starts_with(&format!("{} (", code.as_str())));
+        assert_eq!(run.stdout.lines().count(), 3);
+        assert!(run.stdout.lines().skip(1).all(|line| line.ends_with('.')), "{}", run.stdout);
+    }
+}
+
+#[test]
+fn the_documents_show_the_shipped_pipelines() {
+    let project = Path::new(PROJECT);
+    let description = fdroid_bb::compile::description(&project.join("fdroid-bb.toml")).unwrap();
+    let graph = fdroid_bb::graph::Graph::new(&description.pipeline);
+    for document in ["README.md", "ARCHITECTURE.md"] {
+        let text = fs::read_to_string(project.join(document)).unwrap();
+        let drawn = format!("```mermaid\n{}```\n", graph.mermaid());
+        assert!(text.contains(&drawn), "{document} is old: put in what `fdroid-bb graph` prints");
+    }
+    let svg = graph.svg();
+    assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"));
+    // All of it is drawn, and as XML.
+    let check = "import sys, xml.etree.ElementTree as e; r = e.fromstring(sys.stdin.read()); \
+                 print(sum(t.tag.endswith('rect') for t in r.iter()))";
+    let boxes: usize = pipe("python3", &["-c", check], &svg).trim().parse().unwrap();
+    let mermaid = graph.mermaid();
+    let nodes = mermaid.lines().filter(|line| !line.contains("subgraph") && line.contains('"'));
+    assert_eq!(boxes, nodes.count());
+}
+
+#[test]
+fn the_load_is_told() {
+    let sandbox = Sandbox::new(&["org.example.a", "org.example.b"]);
+    let run = sandbox.run(&["load"]).ends(0);
+    assert!(
+        run.stdout.starts_with("polls     0.0 a minute: 2 repositories of 2 apps\n"),
+        "{}",
+        run.stdout
+    );
+    let run = sandbox.run(&["load", "--format", "json"]).ends(0);
+    let told: Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(told["apps"], 2);
+    assert!((told["polls-per-minute"].as_f64().unwrap() - 2.0 / 360.0).abs() < 1e-9);
+}

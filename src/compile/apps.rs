@@ -1,7 +1,8 @@
 //! Reading every app: from the cache what it knows, the rest from fdroiddata.
 
+use std::collections::BTreeMap;
 use std::num::NonZero;
-use std::path::{Path, PathBuf};
+use std::path::{self, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::SystemTime;
@@ -10,12 +11,14 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Apps, Description, Record};
 use crate::cache::{self, Blob, Blobs, Checkout, Decision, Entry, KnownPoller, Look, Settings};
+use crate::config::{Document, Path, Trigger};
 use crate::fdroid::outline::{Outline, SrclibOutline};
 use crate::fdroid::{App, AppId, Srclib};
 use crate::finding::{Code, Finding, Place};
 use crate::load::{self, File, Reader, Tree};
 use crate::parse;
 use crate::pipeline::Pipeline;
+use crate::polls::{self, Load};
 use crate::resolve::apps::{Resolver, Srclibs};
 use crate::text::shown;
 
@@ -31,7 +34,7 @@ pub enum Detail<'c> {
     /// All that it says.
     Whole,
     /// What decides on its poller, with the help of the cache in this folder, if there is one.
-    Pollers(Option<&'c Path>),
+    Pollers(Option<&'c path::Path>),
 }
 
 /// Reads every app of `tree` and decides on it. `progress` is told, now and then and from any
@@ -105,8 +108,46 @@ pub fn apps(
     }
     records.sort_by(|a, b| a.name().cmp(b.name()));
     findings.extend(unused_overrides(pipeline, &records));
-    findings.sort_by(|a, b| a.place.cmp(&b.place));
-    Ok(Apps { records, srclibs: srclib_files.len(), findings })
+    let mut apps = Apps { records, srclibs: srclib_files.len(), findings };
+    let loaded = poll_load(description, &apps);
+    apps.findings.extend(loaded);
+    apps.findings.sort_by(|a, b| a.place.cmp(&b.place));
+    Ok(apps)
+}
+
+/// Hosts that are asked more often than they should be.
+fn poll_load(description: &Description, apps: &Apps) -> Vec<Finding> {
+    let pipeline = &description.pipeline;
+    if !pipeline.masters.values().any(|master| master.waits_for(&Trigger::AppSource)) {
+        return Vec::new();
+    }
+    let limit = pipeline.guard.polls_per_minute;
+    // Without what apps share, which takes longer to find out: hardly ever is it too much.
+    let mut most: BTreeMap<&str, f64> = BTreeMap::new();
+    for record in &apps.records {
+        if let Record::App { poller: Ok(poller), .. } = record {
+            *most.entry(poller.url.host()).or_default() += polls::per_minute(poller.interval);
+        }
+    }
+    if most.values().all(|calls| *calls <= f64::from(limit)) {
+        return Vec::new();
+    }
+    let pollers = apps.pollers();
+    let load = Load::of(&polls::repositories(&pollers));
+    let over = load.busiest().into_iter().filter(|(_, calls)| *calls > f64::from(limit));
+    let place = Document::parse(&description.file, &description.text).map_or_else(
+        |_| Place::file(&description.file),
+        |document| document.key(&Path::root("apps").key("poll-interval")),
+    );
+    over.map(|(host, calls)| {
+        let message = format!(
+            "`{}` would be asked {calls:.1} times a minute, and `guard.polls-per-minute` is {limit}",
+            shown(host),
+        );
+        let help = "raise the interval, or that of the host's apps in `apps.overrides`";
+        Finding::new(Code::PollLoad, place.clone(), message, help)
+    })
+    .collect()
 }
 
 /// What became of one file.
@@ -346,7 +387,7 @@ struct Known<'c> {
 }
 
 impl Cache {
-    fn load(folder: &Path, tree: &Tree) -> Self {
+    fn load(folder: &path::Path, tree: &Tree) -> Self {
         let checkout = tree
             .folder()
             .map(|root| (root.to_owned(), cache::load(&cache::checkout(folder, root))));

@@ -116,13 +116,16 @@ pub struct Remotes {
     pub allow_hosts: Vec<String>,
 }
 
-/// What `generate` refuses to do by mistake.
+/// What is not done by mistake.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Guard {
     /// The share of a master's pollers, in percent, that may vanish in one run.
     #[schemars(range(min = 0, max = 100))]
     pub vanishing_percent: u8,
+    /// How often one host may be asked in a minute before there is a warning.
+    #[schemars(range(min = 1))]
+    pub polls_per_minute: u32,
 }
 
 /// A text, a number, or yes or no.
@@ -175,7 +178,7 @@ impl Default for Remotes {
 
 impl Default for Guard {
     fn default() -> Self {
-        Self { vanishing_percent: 10 }
+        Self { vanishing_percent: 10, polls_per_minute: 60 }
     }
 }
 

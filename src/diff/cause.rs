@@ -226,8 +226,9 @@ fn metadata(name: &str, span: Option<Span>) -> Place {
     Place { file: format!("{}/{}.yml", crate::load::METADATA, shown(name)), span }
 }
 
-/// What an app is now, with the line that says so.
-fn state(record: &Record) -> Cause {
+/// What an app is now, with the line that says so; an active one has no `why`.
+#[must_use]
+pub fn state(record: &Record) -> Cause {
     match record {
         Record::Quarantined { error, .. } => {
             Cause { place: error.place.clone(), why: Some(format!("broken: {}", error.message)) }

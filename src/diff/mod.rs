@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::buildbot::python::Expr;
 
-pub use cause::{Apps, Cause, Causes};
+pub use cause::{Apps, Cause, Causes, state};
 pub use effect::Effect;
 use model::{Fields, Key, Kind, Model};
 pub use words::Style;

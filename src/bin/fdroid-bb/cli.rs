@@ -191,6 +191,33 @@ pub enum Command {
         #[arg(long, value_enum, default_value_t = Listing::Table)]
         format: Listing,
     },
+    /// Say why an app is polled or not, when, and what a change of it starts; or what a finding means
+    #[command(after_help = EXIT_CODES)]
+    Explain {
+        /// An application id, or a finding's code such as `repo-refused`
+        #[arg(value_name = "APPID|CODE")]
+        what: String,
+        /// The tag to try; else `v1.2`
+        #[arg(long)]
+        tag: Option<String>,
+        /// How to say it
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+    /// Draw the pipelines
+    #[command(after_help = EXIT_CODES)]
+    Graph {
+        /// How to draw them
+        #[arg(long, value_enum, default_value_t = Drawing::Mermaid)]
+        format: Drawing,
+    },
+    /// Say how often hosts are asked, and what the workers can do
+    #[command(after_help = EXIT_CODES)]
+    Load {
+        /// How to say it
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
     /// Submit the builds that are pending to a running master
     ///
     /// Pending are the builds of an app's current version that are neither disabled nor found in
@@ -268,6 +295,15 @@ pub struct Shown {
     /// Say no more than this; the rest is counted
     #[arg(long, value_name = "BYTES")]
     pub limit: Option<usize>,
+}
+
+/// How pipelines are drawn.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Drawing {
+    /// As GitLab and GitHub render it
+    Mermaid,
+    /// As a picture
+    Svg,
 }
 
 /// How a difference is written.

@@ -5,8 +5,10 @@ mod apps;
 mod cli;
 mod compiled;
 mod diff;
+mod explain;
 mod generate;
 mod input;
+mod load;
 mod metrics;
 mod report;
 mod schedule;
@@ -18,7 +20,9 @@ use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser as _};
 
-use cli::{Cli, Command, DiffFormat, Inputs, Shown};
+use cli::{Cli, Command, DiffFormat, Drawing, Inputs, Shown};
+use fdroid_bb::compile;
+use fdroid_bb::graph::Graph;
 
 /// How much `watch` says of one change, in bytes.
 const LONGEST_LOG: usize = 8 << 10;
@@ -109,6 +113,11 @@ fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
             apply::rollback(number, list, &masters, out, err)
         }
         Command::Apps { strictness, format } => apps::list(&inputs, &strictness, format, out, err),
+        Command::Explain { what, tag, format } => {
+            explain::explain(&inputs, &what, tag.as_deref(), format, out, err)
+        }
+        Command::Graph { format } => graph(&inputs, format, out, err),
+        Command::Load { format } => load::load(&inputs, format, out, err),
         Command::Schedule {
             which,
             repository,
@@ -143,6 +152,30 @@ fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
             clap_complete::generate(shell, &mut Cli::command(), "fdroid-bb", &mut script);
             out.write_all(&script)?;
             Ok(Exit::Clean)
+        }
+    }
+}
+
+/// Draws the pipelines, which needs no metadata.
+fn graph(
+    inputs: &Inputs,
+    format: Drawing,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> io::Result<Exit> {
+    match compile::description(&inputs.config) {
+        Ok(description) => {
+            let graph = Graph::new(&description.pipeline);
+            let text = match format {
+                Drawing::Mermaid => graph.mermaid(),
+                Drawing::Svg => graph.svg(),
+            };
+            write!(out, "{text}")?;
+            Ok(Exit::Clean)
+        }
+        Err(findings) => {
+            input::say(err, inputs, None, &findings)?;
+            Ok(Exit::Invalid)
         }
     }
 }

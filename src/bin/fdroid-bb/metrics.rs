@@ -51,15 +51,13 @@ pub fn write(file: &Path, read: Option<&Read>, exit: Exit, took: Duration) -> io
             [("active", totals.active()), ("inactive", inactive), ("broken", broken)]
         {
             let labels = vec![("state", state.to_owned())];
-            apps.get_or_create(&labels).set(u32::try_from(number).map_or(f64::INFINITY, f64::from));
+            apps.get_or_create(&labels).set(number as f64);
         }
         registry.register("apps", "Apps of fdroiddata; the active ones have a poller", apps);
         let findings = Numbers::default();
         for (name, severity) in [("error", Severity::Error), ("warning", Severity::Warning)] {
             let number = read.findings.iter().filter(|f| f.severity == severity).count();
-            findings
-                .get_or_create(&vec![("severity", name.to_owned())])
-                .set(u32::try_from(number).map_or(f64::INFINITY, f64::from));
+            findings.get_or_create(&vec![("severity", name.to_owned())]).set(number as f64);
         }
         registry.register("findings", "Findings on metadata and the description", findings);
     }

@@ -1,0 +1,224 @@
+//! The pipelines as a picture: what starts which scheduler, which builders that starts, and where
+//! they run.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use crate::config::Trigger;
+use crate::pipeline::{Master, Pipeline};
+
+/// The pipelines of all masters.
+#[derive(Debug)]
+pub struct Graph<'a>(Vec<Part<'a>>);
+
+/// One master.
+#[derive(Debug)]
+struct Part<'a> {
+    name: &'a str,
+    nodes: Vec<Node>,
+    /// From and to, as indices of nodes.
+    edges: Vec<(usize, usize)>,
+}
+
+#[derive(Debug)]
+struct Node {
+    column: Column,
+    label: String,
+}
+
+/// What a node is; they are drawn from left to right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Column {
+    Trigger,
+    Scheduler,
+    Builder,
+    Workers,
+}
+
+impl<'a> Graph<'a> {
+    /// The picture of a description.
+    #[must_use]
+    pub fn new(pipeline: &'a Pipeline) -> Self {
+        Self(pipeline.masters.iter().map(|(name, m)| Part::new(name.as_str(), m)).collect())
+    }
+
+    /// As Mermaid (<https://mermaid.js.org/syntax/flowchart.html>).
+    #[must_use]
+    pub fn mermaid(&self) -> String {
+        let mut out = "flowchart LR\n".to_owned();
+        for (i, part) in self.0.iter().enumerate() {
+            // Writing to a `String` cannot fail, here and below.
+            let _ = writeln!(out, "  subgraph m{i}[\"{}\"]", part.name);
+            for (j, node) in part.nodes.iter().enumerate() {
+                let (open, close) = match node.column {
+                    Column::Trigger => ("([", "])"),
+                    Column::Scheduler => ("{{", "}}"),
+                    Column::Builder => ("[", "]"),
+                    Column::Workers => ("[[", "]]"),
+                };
+                let _ = writeln!(out, "    m{i}n{j}{open}\"{}\"{close}", node.label);
+            }
+            for (from, to) in &part.edges {
+                let _ = writeln!(out, "    m{i}n{from} --> m{i}n{to}");
+            }
+            out.push_str("  end\n");
+        }
+        out
+    }
+
+    /// As a picture in SVG.
+    #[must_use]
+    pub fn svg(&self) -> String {
+        let mut body = String::new();
+        let mut top = 0;
+        for part in &self.0 {
+            top += part.svg(top, &mut body);
+        }
+        let width = WIDTH * 4 + GAP * 3 + MARGIN * 2;
+        format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{top}\" \
+             viewBox=\"0 0 {width} {top}\" font-family=\"sans-serif\" font-size=\"13\">\n{body}</svg>\n"
+        )
+    }
+}
+
+/// The size of a box, the space between columns, and that around all, in pixels.
+const WIDTH: usize = 190;
+const HEIGHT: usize = 28;
+const GAP: usize = 70;
+const MARGIN: usize = 20;
+
+impl<'a> Part<'a> {
+    fn new(name: &'a str, master: &'a Master) -> Self {
+        let mut part = Self { name, nodes: Vec::new(), edges: Vec::new() };
+        let workers: BTreeMap<&str, usize> = master
+            .workers
+            .iter()
+            .map(|(name, worker)| {
+                let label = match worker.instances.len() {
+                    1 => name.as_str().to_owned(),
+                    number => format!("{number} × {}", name.as_str()),
+                };
+                (name.as_str(), part.node(Column::Workers, label))
+            })
+            .collect();
+        let mut builders = BTreeMap::new();
+        for (name, builder) in &master.builders {
+            let node = part.node(Column::Builder, name.as_str().to_owned());
+            builders.insert(name.as_str(), node);
+            for (worker, content) in &master.workers {
+                let runs = content.instances.iter().any(|i| builder.workers.contains(i));
+                if let Some(to) = workers.get(worker.as_str()).filter(|_| runs) {
+                    part.edges.push((node, *to));
+                }
+            }
+        }
+        let mut triggers: BTreeMap<String, usize> = BTreeMap::new();
+        // Those after a builder come last, where the picture has room before them.
+        let after = |on: &Trigger| matches!(on, Trigger::After(_));
+        let mut schedulers: Vec<_> = master.schedulers.iter().collect();
+        schedulers.sort_by_key(|(_, scheduler)| after(&scheduler.on));
+        for (name, scheduler) in schedulers {
+            let node = part.node(Column::Scheduler, name.as_str().to_owned());
+            let from = match &scheduler.on {
+                Trigger::After(upstream) => builders.get(upstream.as_str()).copied(),
+                on => {
+                    let label = label(on);
+                    let known = triggers.get(&label).copied();
+                    let node = known.unwrap_or_else(|| part.node(Column::Trigger, label.clone()));
+                    triggers.insert(label, node);
+                    Some(node)
+                }
+            };
+            part.edges.extend(from.map(|from| (from, node)));
+            let started = scheduler.builders.iter().filter_map(|name| builders.get(name.as_str()));
+            part.edges.extend(started.map(|to| (node, *to)));
+        }
+        part
+    }
+
+    fn node(&mut self, column: Column, label: String) -> usize {
+        self.nodes.push(Node { column, label });
+        self.nodes.len() - 1
+    }
+
+    /// Draws it below `top`; its height.
+    fn svg(&self, top: usize, out: &mut String) -> usize {
+        let columns = [Column::Trigger, Column::Scheduler, Column::Builder, Column::Workers];
+        let mut places = vec![(0, 0); self.nodes.len()];
+        let mut most = 0;
+        for (i, column) in columns.into_iter().enumerate() {
+            let members = self.nodes.iter().enumerate().filter(|(_, node)| node.column == column);
+            for (row, (j, _)) in members.enumerate() {
+                let y = top + MARGIN * 2 + HEIGHT + row * (HEIGHT + MARGIN / 2);
+                if let Some(place) = places.get_mut(j) {
+                    *place = (MARGIN + i * (WIDTH + GAP), y);
+                }
+                most = most.max(row + 1);
+            }
+        }
+        let _ = writeln!(
+            out,
+            "<text x=\"{MARGIN}\" y=\"{}\" font-weight=\"bold\">{}</text>",
+            top + MARGIN + HEIGHT / 2,
+            self.name,
+        );
+        for (from, to) in &self.edges {
+            let (Some((x, y)), Some((to_x, to_y))) = (places.get(*from), places.get(*to)) else {
+                continue;
+            };
+            if x > to_x {
+                let label = self.nodes.get(*from).map_or("", |node| node.label.as_str());
+                let _ = writeln!(
+                    out,
+                    "<text x=\"{}\" y=\"{}\" text-anchor=\"end\" font-style=\"italic\">after {label}</text>",
+                    to_x - MARGIN / 2,
+                    to_y + HEIGHT / 2 + 5,
+                );
+                continue;
+            }
+            let (x, y, to_y) = (x + WIDTH, y + HEIGHT / 2, to_y + HEIGHT / 2);
+            let bend = GAP / 2;
+            let _ = writeln!(
+                out,
+                "<path d=\"M{x} {y} C{} {y} {} {to_y} {to_x} {to_y}\" fill=\"none\" stroke=\"#888\"/>",
+                x + bend,
+                to_x.saturating_sub(bend),
+            );
+        }
+        for (node, (x, y)) in self.nodes.iter().zip(&places) {
+            let (fill, round) = match node.column {
+                Column::Trigger => ("#fff3d6", HEIGHT / 2),
+                Column::Scheduler => ("#e4ecf7", 6),
+                Column::Builder => ("#dff0e0", 2),
+                Column::Workers => ("#eeeeee", 2),
+            };
+            let _ = writeln!(
+                out,
+                "<rect x=\"{x}\" y=\"{y}\" width=\"{WIDTH}\" height=\"{HEIGHT}\" rx=\"{round}\" \
+                 fill=\"{fill}\" stroke=\"#888\"/>\n<text x=\"{}\" y=\"{}\" \
+                 text-anchor=\"middle\">{}</text>",
+                x + WIDTH / 2,
+                y + HEIGHT / 2 + 5,
+                node.label,
+            );
+        }
+        MARGIN * 3 + HEIGHT + most * (HEIGHT + MARGIN / 2)
+    }
+}
+
+/// A trigger in words. All are of this program or checked names, so nothing has to be escaped.
+fn label(on: &Trigger) -> String {
+    match on {
+        Trigger::AppSource => "an app's source".to_owned(),
+        Trigger::Fdroiddata => "fdroiddata".to_owned(),
+        Trigger::Person => "a person".to_owned(),
+        Trigger::Submitted(category) => format!("submitted as {}", category.as_str()),
+        Trigger::Daily(time) => {
+            let (hour, minute) = time.hour_and_minute();
+            format!("each day at {hour:02}:{minute:02}")
+        }
+        Trigger::Every(interval) => format!("every {} s", interval.as_secs()),
+        Trigger::After(builder) => format!("after {}", builder.as_str()),
+    }
+}
