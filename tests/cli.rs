@@ -692,3 +692,89 @@ fn the_load_is_told() {
     assert_eq!(told["apps"], 2);
     assert!((told["polls-per-minute"].as_f64().unwrap() - 2.0 / 360.0).abs() < 1e-9);
 }
+
+/// A sandbox with findings on several files, some in lines of their own and some on whole files.
+fn with_findings() -> Sandbox {
+    let sandbox = Sandbox::new(&["org.example.a"]);
+    for name in ["b", "c", "d", "e", "f", "g", "h"] {
+        sandbox.app(&format!("org.example.{name}"), &["UpdateCheckMode: Tags ^(?!x)"]);
+    }
+    sandbox.app("org.example.i", &["Unknown: <&\">'"]);
+    fs::write(sandbox.path("fdroiddata/metadata/org.example.ä.yml"), "Repo: x\n").unwrap();
+    sandbox
+}
+
+#[test]
+fn findings_of_one_kind_are_grouped() {
+    let run = with_findings().run(&["check"]).ends(0);
+    assert_eq!(run.stderr.matches("warning[tag-pattern-not-linear]: the pattern").count(), 5);
+    let rest = "warning[tag-pattern-not-linear]: 2 more of this kind: \
+                metadata/org.example.g.yml:3:18, metadata/org.example.h.yml:3:18";
+    assert!(run.stderr.contains(rest), "{}", run.stderr);
+}
+
+#[test]
+fn reports_are_what_their_readers_expect() {
+    let sandbox = with_findings();
+    let reports = ["--report=codequality=q.json", "--report=sarif=s.sarif", "--report=junit=j.xml"];
+    sandbox.run(&[&["check"][..], &reports].concat()).ends(0);
+    let read = |name: &str| fs::read_to_string(sandbox.path(name)).unwrap();
+
+    // Every field of it is known to types that were made from the schema.
+    let text: Value = serde_json::from_str(&read("s.sarif")).unwrap();
+    let sarif: serde_sarif::sarif::Sarif = serde_json::from_value(text.clone()).unwrap();
+    assert_eq!(serde_json::to_value(&sarif).unwrap(), text);
+    let results = sarif.runs[0].results.as_ref().unwrap();
+    assert_eq!(results.len(), 9);
+    assert!(read("s.sarif").contains("metadata/org.example.%C3%A4.yml"));
+
+    let issues: Vec<Value> = serde_json::from_str(&read("q.json")).unwrap();
+    assert_eq!(issues.len(), 9);
+    let mut prints = BTreeSet::new();
+    for issue in &issues {
+        let keys: Vec<&str> = issue.as_object().unwrap().keys().map(String::as_str).collect();
+        let expected = ["check_name", "description", "fingerprint", "location", "severity"];
+        assert_eq!(keys, expected);
+        assert!(issue["location"]["lines"]["begin"].as_u64().unwrap() >= 1);
+        assert_eq!(issue["severity"], "minor");
+        assert!(prints.insert(issue["fingerprint"].as_str().unwrap().to_owned()));
+    }
+
+    let junit = quick_junit::Report::deserialize_from_str(&read("j.xml")).unwrap();
+    assert_eq!((junit.tests, junit.failures, junit.test_suites.len()), (9, 9, 3));
+
+    // Without findings they are there as well.
+    let clean = Sandbox::new(&["org.example.a"]);
+    clean.run(&[&["check"][..], &reports].concat()).ends(0);
+    assert_eq!(fs::read_to_string(clean.path("q.json")).unwrap().trim(), "[]");
+    // Of an invalid description too.
+    fs::write(clean.path("fdroid-bb.toml"), "x = 1\n").unwrap();
+    clean.run(&[&["check"][..], &reports].concat()).ends(1);
+    let issues: Vec<Value> =
+        serde_json::from_str(&fs::read_to_string(clean.path("q.json")).unwrap()).unwrap();
+    assert!(issues.iter().any(|issue| issue["severity"] == "critical"));
+    for wrong in ["--report=pdf=x", "--report=sarif", "--report=sarif="] {
+        clean.run(&["check", wrong]).ends(64);
+    }
+}
+
+#[test]
+fn only_new_findings_fail() {
+    let sandbox = with_findings();
+    let deny = ["check", "--deny-warnings", "--baseline", "known.json"];
+    let run = sandbox.run(&deny).ends(1);
+    assert!(run.stderr.contains("help: write one with `--update-baseline`"));
+    sandbox.run(&[&deny[..], &["--update-baseline"]].concat()).ends(0);
+    let run = sandbox.run(&deny).ends(0);
+    assert!(run.stdout.contains("findings  none"), "{}", run.stdout);
+    // The same finding on another line is no new one.
+    sandbox.app("org.example.b", &["Summary: x", "UpdateCheckMode: Tags ^(?!x)"]);
+    sandbox.run(&deny).ends(0);
+    sandbox.run(&["check", "--strict", "--baseline", "known.json"]).ends(0);
+    sandbox.app("org.example.b", &["UpdateCheckMode: Tags ^(?!y)"]);
+    let run = sandbox.run(&deny).ends(3);
+    assert_eq!(run.stderr.matches("warning[").count(), 1, "{}", run.stderr);
+    assert!(run.stderr.contains("1 finding is no longer found of `known.json`"), "{}", run.stderr);
+    fs::write(sandbox.path("known.json"), "{}").unwrap();
+    assert!(sandbox.run(&deny).ends(1).stderr.contains("is no baseline"));
+}

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::reports::Report;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -178,6 +179,16 @@ pub enum Command {
     Check {
         #[command(flatten)]
         strictness: Strictness,
+        /// Also write a report: `codequality=FILE` for GitLab, `sarif=FILE` or `junit=FILE`;
+        /// can be given several times
+        #[arg(long, value_name = "KIND=FILE")]
+        report: Vec<Report>,
+        /// Findings that are known and do not count
+        #[arg(long, value_name = "FILE")]
+        baseline: Option<PathBuf>,
+        /// Write the findings of today into the baseline
+        #[arg(long, requires = "baseline")]
+        update_baseline: bool,
         /// How to say it
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,

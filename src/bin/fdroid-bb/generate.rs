@@ -1,4 +1,4 @@
-//! The commands `generate` and `check`.
+//! The command `generate`.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -30,27 +30,6 @@ pub struct Options {
     pub accept_vanishing: bool,
     pub strictness: Strictness,
     pub format: Format,
-}
-
-/// Says what is wrong with the input, and what it amounts to.
-pub fn check(
-    inputs: &Inputs,
-    strictness: &Strictness,
-    format: Format,
-    out: &mut dyn Write,
-    err: &mut dyn Write,
-) -> io::Result<Exit> {
-    let started = Instant::now();
-    let read = match input::read(inputs) {
-        Ok(read) => read,
-        Err(findings) => return invalid(inputs, &findings, format, out, err),
-    };
-    let exit = input::exit(&read.findings, strictness, &read.apps);
-    if format == Format::Text {
-        input::say(err, inputs, Some(&read.tree), &read.findings)?;
-    }
-    say_result(&read, None, started, format, out)?;
-    Ok(exit)
 }
 
 /// Compiles, and writes the output or compares it with what is there.
@@ -179,7 +158,7 @@ pub fn vanishing(folder: &Path, files: &BTreeMap<String, String>, limit: u8) -> 
     })
 }
 
-fn invalid(
+pub fn invalid(
     inputs: &Inputs,
     findings: &[Finding],
     format: Format,
@@ -199,7 +178,7 @@ fn invalid(
 }
 
 /// The closing lines: what was read, what is active, what changed, how long it took.
-fn say_result(
+pub fn say_result(
     read: &Read,
     written: Option<(&Changes, &Options)>,
     started: Instant,

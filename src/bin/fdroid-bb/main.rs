@@ -2,6 +2,7 @@
 
 mod apply;
 mod apps;
+mod check;
 mod cli;
 mod compiled;
 mod diff;
@@ -11,6 +12,7 @@ mod input;
 mod load;
 mod metrics;
 mod report;
+mod reports;
 mod schedule;
 mod watch;
 
@@ -84,8 +86,10 @@ fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
             let options = generate::Options { folder, check, accept_vanishing, strictness, format };
             generate::generate(&inputs, &options, out, err)
         }
-        Command::Check { strictness, format } => {
-            generate::check(&inputs, &strictness, format, out, err)
+        Command::Check { strictness, report, baseline, update_baseline, format } => {
+            let options =
+                check::Options { strictness, reports: report, baseline, update_baseline, format };
+            check::check(&inputs, &options, out, err)
         }
         Command::Diff { old, new, shown } => diff::diff(&inputs, &old, &new, &shown, out, err),
         Command::Plan { out: folder, output, accept_vanishing, shown } => {

@@ -9,6 +9,12 @@ use fdroid_bb::finding::{Code, Finding, Place, Severity, Span};
 use fdroid_bb::resolve::apps::{Poller, Watch};
 use fdroid_bb::text::count;
 
+/// How many warnings of one kind are shown with their lines; of the rest, the places are told.
+const ALIKE: usize = 5;
+
+/// How many places of them are told.
+const PLACES: usize = 20;
+
 /// The most characters of a line that are shown.
 const WIDEST: usize = 160;
 
@@ -23,11 +29,17 @@ pub fn findings(
     // Other findings must not show a secret that stands on their line.
     let secret = findings.iter().filter(|finding| finding.code == Code::LiteralSecret);
     let secret: BTreeSet<_> = secret.filter_map(|finding| line_of(&finding.place)).collect();
+    let mut alike: BTreeMap<Code, Vec<&Finding>> = BTreeMap::new();
     for finding in findings {
-        let level = match finding.severity {
-            Severity::Error => Level::ERROR,
-            Severity::Warning => Level::WARNING,
-        };
+        // Errors are to be mended one by one.
+        if finding.severity == Severity::Warning {
+            let known = alike.entry(finding.code).or_default();
+            known.push(finding);
+            if known.len() > ALIKE {
+                continue;
+            }
+        }
+        let level = level(finding.severity);
         let title = level.primary_title(&finding.message).id(finding.code.as_str());
         let place = &finding.place;
         let excerpt = place
@@ -55,7 +67,32 @@ pub fn findings(
         let report = [group.element(Level::HELP.message(&finding.help))];
         writeln!(out, "{}\n", renderer.render(&report))?;
     }
+    for (code, more) in alike {
+        let more = more.get(ALIKE..).unwrap_or_default();
+        if more.is_empty() {
+            continue;
+        }
+        let places = more.iter().take(PLACES).map(|finding| match finding.place.span {
+            Some(span) => format!("{}:{}:{}", finding.place.file, span.line, span.column),
+            None => finding.place.file.clone(),
+        });
+        let mut places: Vec<String> = places.collect();
+        if more.len() > PLACES {
+            places.push(format!("and {} more", more.len() - PLACES));
+        }
+        let message = format!("{} more of this kind: {}", more.len(), places.join(", "));
+        let title = level(code.severity()).primary_title(&message).id(code.as_str());
+        let help = format!("`fdroid-bb explain {}` says what it means", code.as_str());
+        writeln!(out, "{}\n", renderer.render(&[title.element(Level::HELP.message(&help))]))?;
+    }
     Ok(())
+}
+
+fn level(severity: Severity) -> Level<'static> {
+    match severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+    }
 }
 
 fn line_of(place: &Place) -> Option<(&str, u32)> {
