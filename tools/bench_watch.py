@@ -3,7 +3,8 @@
 
     tools/bench_watch.py CORPUS PROGRAM [--commits N] [--bad N]
 
-CORPUS holds `fdroiddata.bundle`. After each commit, the master is asked over REST for its pollers.
+CORPUS holds `fdroiddata.bundle`. After each commit that a master was told of, it is asked over REST
+for its pollers; that takes it some seconds, so it is not asked where nobody has told it anything.
 A build runs all the time, which nothing may disturb. What is measured is the time from a push until
 the master runs it, and the memory of the master and of `watch`.
 """
@@ -193,7 +194,7 @@ def replay(arguments: argparse.Namespace, folder: Path) -> None:
     wrong: list[str] = []
     memories: list[tuple[float, float]] = []
     every = max(1, arguments.commits // max(1, arguments.bad))
-    bad = 0
+    bad, (has, wanted) = 0, run.pollers()
     assert run.master.process is not None
     master_pid = run.master.process.pid
     for number, commit in enumerate(commits[1:], 1):
@@ -203,7 +204,7 @@ def replay(arguments: argparse.Namespace, folder: Path) -> None:
         all_seconds.append(seconds)
         if told:
             changing.append(seconds)
-        has, wanted = run.pollers()
+            has, wanted = run.pollers()
         if ended != LIVE or has != wanted:
             wrong.append(f"{commit[:12]}: {ended}, {has} of {wanted} pollers")
         if number % every == 0 and bad < arguments.bad:

@@ -267,6 +267,13 @@ pub enum Command {
     /// Write a small fdroid-bb.toml to begin with, where `--config` says
     #[command(after_help = EXIT_CODES)]
     Init,
+    /// Write the manual pages, one for each command
+    #[command(after_help = EXIT_CODES)]
+    Man {
+        /// The folder to write to
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
     /// Print completions for a shell
     #[command(after_help = EXIT_CODES)]
     Completions {

@@ -150,6 +150,16 @@ fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
             Ok(Exit::Clean)
         }
         Command::Init => init(&inputs, out, err),
+        Command::Man { folder } => {
+            let written = std::fs::create_dir_all(&folder)
+                .and_then(|()| clap_mangen::generate_to(Cli::command(), &folder));
+            if let Err(error) = written {
+                writeln!(err, "error: `{}` cannot be written: {error}", folder.display())?;
+                writeln!(err, "help: give another folder")?;
+                return Ok(Exit::Invalid);
+            }
+            Ok(Exit::Clean)
+        }
         Command::Completions { shell } => {
             // It panics where it cannot write.
             let mut script = Vec::new();
