@@ -39,3 +39,31 @@ pub fn run(command: &mut Command, patience: Duration) -> io::Result<(bool, Strin
     output.read_to_end(&mut text)?;
     Ok((status.success(), String::from_utf8_lossy(&text).trim().to_owned()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::process::Command;
+    use std::time::{Duration, Instant};
+
+    use super::run;
+
+    #[test]
+    fn a_command_ends_by_itself_or_is_ended() {
+        let patience = Duration::from_secs(60);
+        let (good, said) =
+            run(Command::new("sh").args(["-c", "echo a; echo b >&2"]), patience).unwrap();
+        assert!(good);
+        assert_eq!(said, "a\nb");
+        let (good, _) = run(&mut Command::new("false"), patience).unwrap();
+        assert!(!good);
+        let started = Instant::now();
+        let error = run(Command::new("sleep").arg("60"), Duration::from_millis(10)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        assert!(started.elapsed() < Duration::from_secs(30));
+        assert_eq!(
+            run(&mut Command::new("/none"), patience).unwrap_err().kind(),
+            ErrorKind::NotFound
+        );
+    }
+}

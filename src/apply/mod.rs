@@ -191,9 +191,15 @@ pub fn apply(
             .map_err(|error| unchanged(command(options, error)))?;
     }
     staged.commit().map_err(|error| unchanged(error.into()))?;
-    for (i, (master, how)) in work.iter().enumerate() {
+    for (i, (master, mut how)) in work.iter().map(|(m, how)| (m, how)).enumerate() {
         say(&format!("telling `{}`", master.name));
-        if let Err(refusal) = tell(master, new.set, *how, options) {
+        let mut result = tell(master, new.set, *how, options);
+        if options.allow_restart && matches!(result, Err(Refusal::Partial { .. })) {
+            say(&format!("`{}` took half of it: starting it again", master.name));
+            result = tell(master, new.set, Told::Restarted, options);
+            how = &Told::Restarted;
+        }
+        if let Err(refusal) = result {
             say(&format!("{refusal}"));
             say("putting the old configuration back");
             let touched = work.get(..=i).unwrap_or_default();
@@ -367,9 +373,12 @@ fn undo(
     }
     let mut undone = Undone::Restored;
     for (master, how) in touched {
-        // Also one that refused the new set: what it was slow to load, it may yet load.
-        let died = master.pid().is_none() && options.allow_restart;
-        let how = if died { &Told::Restarted } else { how };
+        // Also one that refused the new set: what it was slow to load, it may yet load. One that
+        // has ended, or has half of it, is better started again.
+        let half = |live: &Live| live.ended == Ended::Partial;
+        let broken =
+            master.pid().is_none() || master.live().ok().flatten().is_some_and(|l| half(&l));
+        let how = if broken && options.allow_restart { &Told::Restarted } else { how };
         if let Err(refusal) = tell(master, old, *how, options) {
             undone = Undone::Stuck(refusal);
         }

@@ -140,6 +140,35 @@ def test_a_restart_is_done_only_where_it_is_allowed(applied: Applied) -> None:
     assert "main: runs it already" in applied.run("apply")
 
 
+def test_half_of_a_configuration_is_answered_with_a_restart_where_that_is_allowed(
+    applied: Applied,
+) -> None:
+    pid = applied.pid()
+    applied.add("org.example.half")
+    config = applied.masters / "main/master.cfg"
+    twin = applied.folder / "twin.py"
+    twin.write_text(f"{config.read_text()}{TWIN}")
+    whole = applied.folder / "whole.py"
+
+    # What it takes half of is whole again when it is started again, as the database would be.
+    applied.behind(f"cp {config} {whole}; cp {twin} {config}.new; mv {config}.new {config}")
+
+    def supervise() -> None:
+        assert applied.master.process is not None
+        applied.master.process.wait()
+        whole.replace(config)
+        applied.master.start()
+
+    supervisor = threading.Thread(target=supervise)
+    supervisor.start()
+    said = applied.run("apply", "--allow-restart")
+    supervisor.join()
+    assert "`main` took half of it: starting it again" in said
+    assert "main: started again" in said
+    assert applied.pid() != pid
+    assert "org.example.half" in applied.pollers()
+
+
 def test_a_rollback_stays_until_it_is_released(applied: Applied) -> None:
     before, pollers = applied.files(), applied.pollers()
     applied.add("org.example.regretted")

@@ -85,6 +85,7 @@ def test_a_commit_becomes_live_and_one_that_changes_nothing_does_nothing(watched
     assert applied.master.log() == log
     metrics = watched.metrics()
     assert metrics["fdroid_bb_apps active"] == 41
+    assert metrics["fdroid_bb_pollers main"] == 41
     assert metrics["fdroid_bb_apps broken"] == 0
     assert metrics["fdroid_bb_last_run_exit_code"] == 0
     stamps = ("fdroid_bb_last_success_timestamp_seconds", "fdroid_bb_last_run_timestamp_seconds")

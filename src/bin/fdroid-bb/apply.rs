@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use fdroid_bb::apply::{self, Basedir, Failure, New, Refusal, Told, Undone, kept};
 use fdroid_bb::diff::model::{Kind, Model};
 use fdroid_bb::diff::{Causes, Diff};
+use fdroid_bb::render::polled_apps;
 use fdroid_bb::text::{count, list};
 use fdroid_bb::write::{Output, OutputSet, WriteError};
 use indicatif::HumanDuration;
@@ -15,7 +16,6 @@ use crate::Exit;
 use crate::cli::{Inputs, Masters, Shown};
 use crate::compiled::{self, Compiled, Stopped};
 use crate::diff::{self, Plan};
-use crate::input::Read;
 use crate::metrics;
 
 /// How long a master may take to load its configuration, in seconds: for itself, and for each
@@ -40,10 +40,10 @@ pub fn apply(
     err: &mut dyn Write,
 ) -> io::Result<Exit> {
     let started = Instant::now();
-    let mut read = None;
-    let exit = compile_and_bring(inputs, options, &mut read, out, err)?;
+    let mut seen = None;
+    let exit = compile_and_bring(inputs, options, &mut seen, out, err)?;
     if let Some(file) = &options.metrics
-        && let Err(error) = metrics::write(file, read.as_ref(), exit, started.elapsed())
+        && let Err(error) = metrics::write(file, seen.as_ref(), exit, started.elapsed())
     {
         writeln!(err, "warning: `{}` cannot be written: {error}", file.display())?;
     }
@@ -53,7 +53,7 @@ pub fn apply(
 fn compile_and_bring(
     inputs: &Inputs,
     options: &Options,
-    read: &mut Option<Read>,
+    seen: &mut Option<metrics::Compiled>,
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> io::Result<Exit> {
@@ -78,8 +78,9 @@ fn compile_and_bring(
         return Ok(exit);
     }
     diff::say(&compiled.diff, &options.shown, out)?;
-    let Compiled { set, provenance, diff, read: all, .. } = compiled;
-    *read = Some(all);
+    let Compiled { set, provenance, diff, read, .. } = compiled;
+    let pollers = polled_apps(set.texts()).into_iter().map(|(master, apps)| (master, apps.len()));
+    *seen = Some(metrics::Compiled { read, pollers: pollers.collect() });
     let new = New { set: &set, provenance: &provenance, diff: &diff };
     match output(folder) {
         Ok(output) => bring(&output, &new, &options.masters, out, err),

@@ -1,5 +1,6 @@
 //! Metrics for Prometheus, in a file for the text file collector of its node exporter.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
@@ -18,8 +19,20 @@ use crate::report::Totals;
 type Number = Gauge<f64, AtomicU64>;
 type Numbers = Family<Vec<(&'static str, String)>, Number>;
 
+/// What a run has compiled.
+pub struct Compiled {
+    pub read: Read,
+    /// The pollers of each master.
+    pub pollers: BTreeMap<String, usize>,
+}
+
 /// Writes what became of a run. What is not known of a failed one keeps no old value.
-pub fn write(file: &Path, read: Option<&Read>, exit: Exit, took: Duration) -> io::Result<()> {
+pub fn write(
+    file: &Path,
+    compiled: Option<&Compiled>,
+    exit: Exit,
+    took: Duration,
+) -> io::Result<()> {
     let mut registry = Registry::with_prefix("fdroid_bb");
     let mut number = |name: &str, help: &str, value: f64| {
         let gauge = Number::default();
@@ -42,7 +55,12 @@ pub fn write(file: &Path, read: Option<&Read>, exit: Exit, took: Duration) -> io
             success,
         );
     }
-    if let Some(read) = read {
+    if let Some(Compiled { read, pollers }) = compiled {
+        let of_masters = Numbers::default();
+        for (master, number) in pollers {
+            of_masters.get_or_create(&vec![("master", master.clone())]).set(*number as f64);
+        }
+        registry.register("pollers", "Pollers of each master", of_masters);
         let totals = Totals::of(&read.apps);
         let apps = Numbers::default();
         let broken = totals.quarantined;
