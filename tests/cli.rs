@@ -527,12 +527,35 @@ fn json_is_one_document() {
         assert_eq!(document["version"], 1);
         assert!(document["findings"].is_array());
     }
+    fs::remove_file(sandbox.path("fdroiddata/metadata/org.example.a.yml")).unwrap();
+    let run = sandbox.run(&["generate", "--format", "json"]).ends(4);
+    let document: Value = serde_json::from_str(&run.stdout).unwrap();
+    assert!(document["vanishing"].as_str().unwrap().contains("would vanish"));
 }
 
 #[test]
 fn help_and_completions() {
     let here = Path::new(PROJECT);
-    for name in ["", "generate", "check", "apps", "schema", "init", "completions"] {
+    let names = [
+        "",
+        "generate",
+        "check",
+        "apps",
+        "diff",
+        "plan",
+        "apply",
+        "rollback",
+        "watch",
+        "explain",
+        "graph",
+        "load",
+        "schedule",
+        "schema",
+        "init",
+        "man",
+        "completions",
+    ];
+    for name in names {
         let run = Run::new(
             here,
             &[&[name][..], &["--help"]]

@@ -8,6 +8,7 @@ real.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -19,7 +20,7 @@ import pytest
 
 from applied import APP, Applied
 from masters import wait_for
-from program import PROGRAM
+from program import PROGRAM, fdroid_bb
 
 # A poller that has the name of another: `checkconfig` lets it pass, and a reconfiguration is then
 # half applied.
@@ -51,6 +52,17 @@ def test_what_is_new_runs_and_what_is_not_is_left_alone(applied: Applied) -> Non
     before = applied.master.log()
     assert "main: runs it already" in applied.run("apply")
     assert applied.master.log() == before, "the master was left alone"
+
+
+def test_for_machines_it_prints_one_document(applied: Applied) -> None:
+    applied.add("org.example.machines")
+    done = fdroid_bb(*applied.arguments("apply", "--format", "json"))
+    document = json.loads(done)
+    assert (document["format"], document["added"], document["restart"]) == (1, 1, False)
+    (change,) = document["changes"]
+    assert (change["kind"], change["name"]) == ("poller", "org.example.machines")
+    assert change["effect"] == "starts"
+    assert "org.example.machines" in applied.pollers()
 
 
 def test_a_plan_is_applied_as_it_was_made_or_not_at_all(applied: Applied) -> None:

@@ -123,6 +123,27 @@ def test_a_broken_app_keeps_its_poller(watched: Watched) -> None:
     watched.live(watched.commit("mended"))
 
 
+def test_what_cannot_be_trusted_costs_one_app_its_poller_at_most(watched: Watched) -> None:
+    applied = watched.applied
+    before = applied.pollers()
+    hostile = "UpdateCheckMode: Tags\nRepoType: git\nRepo: 'ext::sh -c touch% /tmp/x'\n"
+    applied.add("org.example.app30", hostile)
+    pattern = (
+        "UpdateCheckMode: 'Tags ((a+)+$'\nRepoType: git\nRepo: https://git.example.org/x.git\n"
+    )
+    applied.add("org.example.app31", pattern)
+    (applied.data / "metadata/org.example.app32.yml").unlink()
+    watched.live(watched.commit("three strangers"))
+    assert before - applied.pollers() == {"org.example.app30", "org.example.app32"}
+    text = (applied.masters / "main/pollers.py").read_text()
+    assert 'git("org.example.app31", "https://git.example.org/x.git", tags="")' in text
+    assert "ext::" not in text
+    for number in (30, 31, 32):
+        applied.add(f"org.example.app{number}")
+    watched.live(watched.commit("they went away"))
+    assert applied.pollers() == before
+
+
 def test_too_many_deletions_wait_for_a_person(watched: Watched) -> None:
     before = watched.applied.pollers()
     for number in range(20):

@@ -13,7 +13,7 @@ use fdroid_bb::write::{Output, OutputSet, WriteError};
 use indicatif::HumanDuration;
 
 use crate::Exit;
-use crate::cli::{Inputs, Masters, Shown};
+use crate::cli::{DiffFormat, Inputs, Masters, Shown};
 use crate::compiled::{self, Compiled, Stopped};
 use crate::diff::{self, Plan};
 use crate::metrics;
@@ -82,10 +82,18 @@ fn compile_and_bring(
     let pollers = polled_apps(set.texts()).into_iter().map(|(master, apps)| (master, apps.len()));
     *seen = Some(metrics::Compiled { read, pollers: pollers.collect() });
     let new = New { set: &set, provenance: &provenance, diff: &diff };
-    match output(folder) {
-        Ok(output) => bring(&output, &new, &options.masters, out, err),
-        Err(error) => say_error(&error, err),
+    let output = match output(folder) {
+        Ok(output) => output,
+        Err(error) => return say_error(&error, err),
+    };
+    if options.shown.format != DiffFormat::Json {
+        return bring(&output, &new, &options.masters, out, err);
     }
+    // What became of the masters is no part of the document.
+    let mut told = Vec::new();
+    let exit = bring(&output, &new, &options.masters, &mut told, err)?;
+    err.write_all(&told)?;
+    Ok(exit)
 }
 
 /// How the command ends if a plan is not what would be applied now.

@@ -68,6 +68,15 @@ pub fn generate(
         && !options.check
         && !options.accept_vanishing
     {
+        if format == Format::Json {
+            let document = json!({
+                "version": JSON_VERSION,
+                "findings": read.findings,
+                "vanishing": loss,
+            });
+            writeln!(out, "{document}")?;
+            return Ok(Exit::Guard);
+        }
         writeln!(err, "error: {loss}")?;
         writeln!(
             err,
