@@ -190,6 +190,13 @@ def test_a_rollback_stays_until_it_is_released(applied: Applied) -> None:
     numbers = [int(line.split(":")[0]) for line in listed.splitlines() if ": of " in line]
     assert len(numbers) >= 2
     assert numbers == sorted(numbers)
+    # One that fails in between does not count.
+    applied.add("org.example.failing", APP)
+    broken = applied.masters / "main/master.cfg"
+    text = f"cat {broken} > {broken}.new; echo 'raise ValueError' >> {broken}.new"
+    applied.behind(f"{text}; mv {broken}.new {broken}")
+    applied.run("apply", exit_code=5)
+    (applied.data / "metadata/org.example.failing.yml").unlink()
     said = applied.run("rollback")
     assert "main: reconfigured" in said
     assert applied.files() == before

@@ -9,7 +9,7 @@ use fdroid_bb::diff::model::{Kind, Model};
 use fdroid_bb::diff::{Causes, Diff};
 use fdroid_bb::render::polled_apps;
 use fdroid_bb::text::{count, list};
-use fdroid_bb::write::{Output, OutputSet, WriteError};
+use fdroid_bb::write::{Output, OutputSet, SET_DIR, WriteError};
 use indicatif::HumanDuration;
 
 use crate::Exit;
@@ -241,9 +241,12 @@ pub fn rollback(
         writeln!(err, "{} to return to", count(sets.len(), "configuration"))?;
         return Ok(Exit::Clean);
     }
+    // An apply that failed has kept what is there again.
+    let now = OutputSet::load(&asked.out.join(SET_DIR)).map(|set| set.digest()).ok();
+    let differs = |set: &&kept::Kept| set.load().map(|set| set.digest()).ok() != now;
     let chosen = match number {
         Some(number) => sets.iter().find(|set| set.number == number),
-        None => sets.last(),
+        None => sets.iter().rev().find(differs),
     };
     let Some(chosen) = chosen else {
         let numbers: Vec<String> = sets.iter().map(|set| set.number.to_string()).collect();
