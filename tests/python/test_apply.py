@@ -299,10 +299,10 @@ def test_a_master_that_hangs_gets_its_old_configuration_back(applied: Applied) -
     applied.add("org.example.hangs")
     os.kill(applied.pid(), signal.SIGSTOP)
     try:
-        said = applied.run("apply", "--patience", "4", exit_code=5)
+        said = applied.run("apply", "--patience", "8", exit_code=5)
     finally:
         os.kill(applied.pid(), signal.SIGCONT)
-    assert "has not loaded the configuration within 4 s" in said
+    assert "has not loaded the configuration within 8 s" in said
     assert "the old configuration is back, but does not run" in said
     assert applied.files() == before
     # Awake, it loads what is there.
