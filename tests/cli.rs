@@ -801,3 +801,37 @@ fn only_new_findings_fail() {
     fs::write(sandbox.path("known.json"), "{}").unwrap();
     assert!(sandbox.run(&deny).ends(1).stderr.contains("is no baseline"));
 }
+
+#[test]
+fn sets_trees_and_revisions_are_compared() {
+    let sandbox = Sandbox::new(&["org.example.a"]);
+    sandbox.commit();
+    sandbox.run(&["generate", "--out", "old"]).ends(0);
+    sandbox.app("org.example.b", &["UpdateCheckMode: Tags"]);
+    sandbox.commit();
+    sandbox.run(&["generate", "--out", "new"]).ends(0);
+    let first_line = |old: &str, new: &str| {
+        let run = sandbox.run(&["diff", old, new]).ends(0);
+        run.stdout.lines().next().unwrap().to_owned()
+    };
+    let expected = "+1 ~0 −0, safe to reconfigure";
+    assert_eq!(first_line("old", "new"), expected);
+    assert_eq!(first_line("old/masters", "new/masters"), expected);
+    assert_eq!(first_line("HEAD~1", "HEAD"), expected);
+    assert_eq!(first_line("HEAD~1", "new"), expected);
+    assert_eq!(first_line("HEAD", "fdroiddata"), "no changes");
+    assert_eq!(first_line("new", "old"), "+0 ~0 −1, safe to reconfigure");
+
+    let run = sandbox.run(&["plan", "--out", "nothing"]).ends(0);
+    assert!(run.stdout.contains("poller org.example.a of main: starts with"), "{}", run.stdout);
+    assert!(!sandbox.path("nothing").exists());
+
+    let run = sandbox.run(&["diff", "HEAD", "no-such-thing"]).ends(1);
+    assert!(run.stderr.contains("`no-such-thing` is no commit"), "{}", run.stderr);
+    let edited = sandbox.path("new/masters/main/pollers.py");
+    let text = fs::read_to_string(&edited).unwrap();
+    fs::write(&edited, text.replace("POLLERS = [", "POLLERS = [x for x in []] + [")).unwrap();
+    let run = sandbox.run(&["diff", "old", "new"]).ends(1);
+    assert!(run.stderr.contains("`main/pollers.py`, line "), "{}", run.stderr);
+    assert!(run.stderr.contains("write it anew with `generate`"), "{}", run.stderr);
+}
