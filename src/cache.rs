@@ -147,12 +147,14 @@ impl Look {
     }
 }
 
-/// The folder of caches: `$XDG_CACHE_HOME/fdroid-bb`, or `~/.cache/fdroid-bb`.
+/// The folder of caches: `$XDG_CACHE_HOME/fdroid-bb`, or `~/.cache/fdroid-bb`. Who has no home, as
+/// services do, gets none made.
 #[must_use]
 pub fn folder() -> Option<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let home = || set("HOME").map(PathBuf::from).filter(|home| home.is_dir());
     let cache = set("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(|| Some(PathBuf::from(set("HOME")?).join(".cache")))?;
+    let cache = cache.or_else(|| Some(home()?.join(".cache")))?;
     cache.is_absolute().then(|| cache.join("fdroid-bb"))
 }
 

@@ -150,3 +150,16 @@ def test_runs_beside_each_other_do_not_harm_it(bare: Path, tmp_path: Path) -> No
         for found in pool.map(lambda _: check(bare, cache), range(12)):
             assert found == full
     assert [path.name for path in (cache / "fdroid-bb").iterdir()] == ["blobs"]
+
+
+def test_who_has_no_home_gets_none_made(bare: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    config = ROOT / "fdroid-bb.toml"
+    subprocess.run(
+        [PROGRAM, "check", "--config", str(config), "--fdroiddata", str(bare)],
+        check=True,
+        capture_output=True,
+        timeout=60,
+        env={"PATH": os.environ["PATH"], "HOME": str(home)},
+    )
+    assert not home.exists()
