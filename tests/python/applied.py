@@ -165,6 +165,10 @@ class Applied:
         found = self.master.rest("changesources")["changesources"]
         return {source["name"] for source in found if source["master"]}
 
+    def updates(self) -> int:
+        """How often the master was told to load a configuration."""
+        return self.master.log().count("beginning configuration update")
+
     def pid(self) -> int:
         """The master's process."""
         return int(json.loads((self.master.basedir / "fdroid-bb-live.json").read_text())["pid"])

@@ -49,9 +49,9 @@ def test_what_is_new_runs_and_what_is_not_is_left_alone(applied: Applied) -> Non
     assert "org.example.new" in applied.pollers()
     assert len(applied.pollers()) == 41
     assert applied.pid() == pid
-    before = applied.master.log()
+    before = applied.updates()
     assert "main: runs it already" in applied.run("apply")
-    assert applied.master.log() == before, "the master was left alone"
+    assert applied.updates() == before, "the master was left alone"
 
 
 def test_for_machines_it_prints_one_document(applied: Applied) -> None:
@@ -83,7 +83,7 @@ def test_a_plan_is_applied_as_it_was_made_or_not_at_all(applied: Applied) -> Non
 
 
 def test_what_checkconfig_refuses_reaches_no_master(applied: Applied) -> None:
-    before, log = applied.files(), applied.master.log()
+    before, updates = applied.files(), applied.updates()
     applied.add("org.example.refused")
     # A new file: the old one and what is kept of it share their bytes.
     applied.fault("checkconfig", 'rm "$2"; echo "raise ValueError(\'broken\')" > "$2"')
@@ -93,7 +93,7 @@ def test_what_checkconfig_refuses_reaches_no_master(applied: Applied) -> None:
     assert "broken" in said
     assert "nothing was changed" in said
     assert applied.files() == before
-    assert applied.master.log() == log
+    assert applied.updates() == updates
     assert not applied.leftovers()
     (applied.data / "metadata/org.example.refused.yml").unlink()
 
