@@ -1,21 +1,22 @@
-//! Gives the program a name for its reading of metadata, so that what an earlier one has cached is
-//! not taken for its own.
+//! Gives the program a sum of its own source, so that what an earlier one has read and decided is not
+//! taken for its own.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hasher as _};
 use std::path::{Path, PathBuf};
 
 fn main() {
-    let mut files = vec![PathBuf::from("src/parse.rs"), PathBuf::from("src/cache.rs")];
-    find(Path::new("src/fdroid"), &mut files);
+    // All of it: what is decided on an app follows from the policy of URLs and from much else.
+    let mut files = Vec::new();
+    find(Path::new("src"), &mut files);
     files.sort();
     let mut hasher = DefaultHasher::new();
     for file in files {
         println!("cargo::rerun-if-changed={}", file.display());
         hasher.write(&fs::read(&file).unwrap_or_default());
     }
-    println!("cargo::rerun-if-changed=src/fdroid");
-    println!("cargo::rustc-env=FDROID_BB_READER={:016x}", hasher.finish());
+    println!("cargo::rerun-if-changed=src");
+    println!("cargo::rustc-env=FDROID_BB_SOURCE={:016x}", hasher.finish());
 }
 
 fn find(folder: &Path, files: &mut Vec<PathBuf>) {

@@ -17,9 +17,9 @@ use crate::fdroid::outline::{Outline, SrclibOutline};
 use crate::remote::RemoteUrl;
 use crate::resolve::apps::{Poller, Reason, Watch};
 
-/// What a cache of this program begins with: its version, and a sum of how it reads.
+/// What a cache of this program begins with: its version, and a sum of its source.
 const MAGIC: &str =
-    concat!("fdroid-bb ", env!("CARGO_PKG_VERSION"), " ", env!("FDROID_BB_READER"), "\n");
+    concat!("fdroid-bb ", env!("CARGO_PKG_VERSION"), " ", env!("FDROID_BB_SOURCE"), "\n");
 
 /// The length of the sum that follows.
 const SUM: usize = 32;
