@@ -155,7 +155,8 @@ pub fn written_pollers(text: &str) -> Vec<Object> {
 }
 
 /// The application ids that the pollers of an earlier output are for, by the files of that output.
-/// Reads what [`render`] wrote, line by line.
+/// Reads what [`render`] wrote, line by line, so that the guard also counts where somebody has edited
+/// a line into what [`written_pollers`] does not take.
 pub fn polled_apps<'a>(
     files: impl Iterator<Item = (&'a str, &'a str)>,
 ) -> BTreeMap<String, BTreeSet<String>> {

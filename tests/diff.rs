@@ -1,7 +1,7 @@
 //! What `diff` says of two configurations, compiled from descriptions and metadata as they are
 //! written.
 
-#![allow(clippy::expect_used, clippy::unwrap_used)]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests may panic like the tests")]
 
 use std::fs;
 use std::path::Path;
@@ -106,7 +106,30 @@ fn what_became_of_apps_is_told_with_its_cause() {
     let diff = difference(&old, &new);
     assert_snapshot!("apps.txt", diff.words(Style::Text, None));
     assert_snapshot!("apps.md", diff.words(Style::Markdown, None));
-    assert_snapshot!("apps.json", format!("{:#}", diff.json()));
+}
+
+#[test]
+fn machines_are_told_each_kind_of_change() {
+    let one = "UpdateCheckMode: Tags\nRepoType: git\nRepo: https://git.example.org/one\n";
+    let old = state(DESCRIPTION, &[("a.changed", TAGS), ("a.gone", TAGS), ("a.old", one)]);
+    let tags = TAGS.replace("Tags", "Tags ^v[0-9.]+$");
+    let new = state(
+        DESCRIPTION,
+        &[("a.changed", &tags), ("a.idle", "Summary: x\n"), ("a.new", TAGS), ("a.other", one)],
+    );
+    assert_snapshot!("apps.json", format!("{:#}", difference(&old, &new).json()));
+}
+
+#[test]
+fn names_that_buildbot_would_mix_up_are_found() {
+    let text =
+        "POLLERS = [\n    git(\"a.b\", \"https://x\"),\n    git(\"a.b\", \"https://y\"),\n]\n";
+    let model = Model::read([("main/pollers.py", text)].into_iter()).unwrap();
+    let [collision] = model.collisions.as_slice() else { panic!("{:?}", model.collisions) };
+    assert_eq!((collision.master.as_str(), collision.name.as_str()), ("main", "a.b"));
+    let apart =
+        [("main/pollers.py", "POLLERS = [\n    git(\"a.b\"),\n]\n"), ("other/pollers.py", text)];
+    assert_eq!(Model::read(apart.into_iter()).unwrap().collisions.len(), 1);
 }
 
 #[test]

@@ -44,7 +44,7 @@ class Host:
         data = json.dumps(body).encode() if body else None
         headers = {"Content-Type": "application/json", **self.headers}
         request = urllib.request.Request(url, data, headers, method=method)  # noqa: S310  # by CI
-        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310  # as above
             return json.loads(answer.read() or b"null")
 
     def all(self) -> Iterator[dict[str, Any]]:

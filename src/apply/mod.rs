@@ -131,6 +131,14 @@ pub enum Refusal {
         /// What the system says.
         error: io::Error,
     },
+    /// The system refused.
+    #[error("cannot {what}: {error}")]
+    System {
+        /// What was tried.
+        what: String,
+        /// What the system says.
+        error: io::Error,
+    },
     /// The set cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -188,16 +196,17 @@ pub fn apply(
     let is_new = !staged.changes.is_empty();
     if is_new && old.iter().next().is_some() {
         kept::keep(output.path(), &folder, &old)
-            .map_err(|error| unchanged(command(options, error)))?;
+            .map_err(|error| unchanged(system("keep the old configuration", error)))?;
     }
     staged.commit().map_err(|error| unchanged(error.into()))?;
-    for (i, (master, mut how)) in work.iter().map(|(m, how)| (m, how)).enumerate() {
+    for (i, (master, how)) in work.iter().enumerate() {
         say(&format!("telling `{}`", master.name));
-        let mut result = tell(master, new.set, *how, options);
+        let mut how = *how;
+        let mut result = tell(master, new.set, how, options);
         if options.allow_restart && matches!(result, Err(Refusal::Partial { .. })) {
             say(&format!("`{}` took half of it: starting it again", master.name));
-            result = tell(master, new.set, Told::Restarted, options);
-            how = &Told::Restarted;
+            how = Told::Restarted;
+            result = tell(master, new.set, how, options);
         }
         if let Err(refusal) = result {
             say(&format!("{refusal}"));
@@ -206,7 +215,7 @@ pub fn apply(
             let undone = undo(output, &old, &old_provenance, touched, options);
             return Err(Failure { refusal, undone });
         }
-        told.push((master.name.clone(), *how));
+        told.push((master.name.clone(), how));
     }
     Ok(told)
 }
@@ -219,6 +228,10 @@ fn buildbot(master: &Basedir, arguments: &[&str], options: &Options) -> io::Resu
 
 fn command(options: &Options, error: io::Error) -> Refusal {
     Refusal::Command { program: options.buildbot.display().to_string(), error }
+}
+
+fn system(what: impl Into<String>, error: io::Error) -> Refusal {
+    Refusal::System { what: what.into(), error }
 }
 
 /// What Buildbot's own check lets pass.
@@ -237,7 +250,7 @@ fn todo(master: &Basedir, new: &New<'_>, options: &Options) -> Result<Option<Tol
     if master.pid().is_none() {
         return Err(Refusal::Down(name()));
     }
-    let live = live(master, options)?;
+    let live = live(master)?;
     let runtime = new.set.part(RUNTIME);
     if live.as_ref().is_some_and(|live| {
         live.config == new.set.part(&master.name)
@@ -267,8 +280,9 @@ fn todo(master: &Basedir, new: &New<'_>, options: &Options) -> Result<Option<Tol
     }
 }
 
-fn live(master: &Basedir, options: &Options) -> Result<Option<Live>, Refusal> {
-    master.live().map_err(|error| command(options, error))
+fn live(master: &Basedir) -> Result<Option<Live>, Refusal> {
+    let what = || format!("read what the master `{}` says it runs", master.name);
+    master.live().map_err(|error| system(what(), error))
 }
 
 fn checkconfig(master: &Basedir, set: &Path, options: &Options) -> Result<(), Refusal> {
@@ -285,18 +299,18 @@ fn checkconfig(master: &Basedir, set: &Path, options: &Options) -> Result<(), Re
 /// Tells a master to load the set on the disk, and waits until it says that it runs it.
 fn tell(master: &Basedir, set: &OutputSet, how: Told, options: &Options) -> Result<(), Refusal> {
     let name = || master.name.clone();
-    let before = live(master, options)?.map(|live| (live.pid, live.updates));
+    let before = live(master)?.map(|live| (live.pid, live.updates));
     let log = master.log_length();
     let end = Instant::now() + options.patience;
     match (how, master.pid()) {
         (Told::UpToDate, _) => return Ok(()),
         (Told::Reconfigured, None) => return Err(Refusal::Died(name())),
         // What `buildbot reconfig` does; but that asks for a daemon, and gives up on a silent log.
-        (Told::Reconfigured, Some(pid)) => signal(pid, Signal::HUP, options)?,
+        (Told::Reconfigured, Some(pid)) => signal(master, pid, Signal::HUP)?,
         (Told::Restarted, pid) => restart(master, pid, end, options)?,
     }
     loop {
-        if let Some(now) = live(master, options)?
+        if let Some(now) = live(master)?
             && before != Some((now.pid, now.updates))
         {
             let words = master.log_since(log);
@@ -316,11 +330,11 @@ fn tell(master: &Basedir, set: &OutputSet, how: Told, options: &Options) -> Resu
     }
 }
 
-fn signal(pid: Pid, signal: Signal, options: &Options) -> Result<(), Refusal> {
+fn signal(master: &Basedir, pid: Pid, signal: Signal) -> Result<(), Refusal> {
     match kill_process(pid, signal) {
         // It has just ended, which is noticed elsewhere.
         Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
-        Err(error) => Err(command(options, error.into())),
+        Err(error) => Err(system(format!("signal the master `{}`", master.name), error.into())),
     }
 }
 
@@ -343,7 +357,7 @@ fn restart(
 ) -> Result<(), Refusal> {
     let is_daemon = master.is_daemon();
     if let Some(pid) = pid {
-        signal(pid, Signal::TERM, options)?;
+        signal(master, pid, Signal::TERM)?;
         while master.pid() == Some(pid) {
             silent(master, end, options)?;
             std::thread::sleep(LOOK);

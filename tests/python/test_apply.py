@@ -205,6 +205,11 @@ def test_a_rollback_stays_until_it_is_released(applied: Applied) -> None:
     assert "somebody has rolled back" in said
     assert "apply --release" in said
     assert applied.files() == before
+    # One that fails releases nothing.
+    applied.fault("checkconfig", "exit 1")
+    applied.run("apply", "--release", exit_code=5)
+    applied.fault("checkconfig", None)
+    assert "somebody has rolled back" in applied.run("apply", exit_code=5)
     assert "main: reconfigured" in applied.run("apply", "--release")
     assert "org.example.regretted" in applied.pollers()
     # Any earlier one, by its number.
@@ -245,6 +250,15 @@ def test_broken_metadata_keeps_its_poller_and_the_guard_keeps_all(applied: Appli
     for number in range(20):
         applied.add(f"org.example.app{number}")
     assert "main: runs it already" in applied.run("apply")
+
+
+def test_a_worker_that_no_builder_uses_is_told_of(applied: Applied) -> None:
+    text = applied.config.read_text()
+    applied.config.write_text(f'{text}\n[workers.spare]\nmaster = "main"\nlocal = {{}}\n')
+    said = applied.run("apply")
+    assert "warning: no builder uses the worker `spare` of the master `main`" in said
+    applied.config.write_text(text)
+    assert "no builder uses" not in applied.run("apply")
 
 
 def test_no_second_apply_runs_beside_the_first(applied: Applied) -> None:

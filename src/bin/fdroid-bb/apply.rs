@@ -58,12 +58,13 @@ fn compile_and_bring(
     err: &mut dyn Write,
 ) -> io::Result<Exit> {
     let folder = &options.masters.out;
-    if options.release {
-        if let Err(error) = kept::release(folder) {
-            writeln!(err, "error: the rollback cannot be ended: {error}")?;
-            return Ok(Exit::Invalid);
-        }
-    } else if let Some(why) = kept::held(folder) {
+    // Before anything is looked at: what a plan was compared with must still be there when it is
+    // replaced.
+    let output = match Output::open(folder) {
+        Ok(output) => output,
+        Err(error) => return say_error(&error, err),
+    };
+    if let Some(why) = kept::held(folder).filter(|_| !options.release) {
         writeln!(err, "error: {why}")?;
         writeln!(err, "help: mend what made it necessary, then `fdroid-bb apply --release`")?;
         return Ok(Exit::Failed);
@@ -82,17 +83,23 @@ fn compile_and_bring(
     let pollers = polled_apps(set.texts()).into_iter().map(|(master, apps)| (master, apps.len()));
     *seen = Some(metrics::Compiled { read, pollers: pollers.collect() });
     let new = New { set: &set, provenance: &provenance, diff: &diff };
-    let output = match output(folder) {
-        Ok(output) => output,
-        Err(error) => return say_error(&error, err),
+    let exit = if options.shown.format == DiffFormat::Json {
+        // What became of the masters is no part of the document.
+        let mut told = Vec::new();
+        let exit = bring(&output, &new, &options.masters, &mut told, err)?;
+        err.write_all(&told)?;
+        exit
+    } else {
+        bring(&output, &new, &options.masters, out, err)?
     };
-    if options.shown.format != DiffFormat::Json {
-        return bring(&output, &new, &options.masters, out, err);
+    // Only now: had it failed, what was rolled back to would be replaced by the next run.
+    if exit == Exit::Clean
+        && let Err(error) = kept::release(folder)
+    {
+        writeln!(err, "error: the rollback cannot be ended: {error}")?;
+        writeln!(err, "help: see the permissions of `{}`", folder.display())?;
+        return Ok(Exit::Failed);
     }
-    // What became of the masters is no part of the document.
-    let mut told = Vec::new();
-    let exit = bring(&output, &new, &options.masters, &mut told, err)?;
-    err.write_all(&told)?;
     Ok(exit)
 }
 
@@ -119,10 +126,6 @@ fn outdated(file: &Path, compiled: &Compiled, err: &mut dyn Write) -> io::Result
     writeln!(err, "error: the plan is out of date: {} has changed since", moved.join(" and "))?;
     writeln!(err, "help: look at a new one: `fdroid-bb plan --output FILE`")?;
     Ok(Some(Exit::Changes))
-}
-
-fn output(folder: &Path) -> Result<Output, WriteError> {
-    Output::open(folder)
 }
 
 fn say_error(error: &WriteError, err: &mut dyn Write) -> io::Result<Exit> {
@@ -201,6 +204,7 @@ fn say_failure(failure: &Failure, err: &mut dyn Write) -> io::Result<()> {
             "let the master's buildbot.tac name its file in the folder that `--out` gives"
         }
         (Refusal::Command { .. }, _) => "give the program with `--buildbot PROGRAM`",
+        (Refusal::System { .. }, _) => "run as the user that the masters run as",
         (Refusal::Write(error), _) => return writeln!(err, "help: {}", error.help()),
         (Refusal::Silent { .. }, _) => "see its twistd.log, or give it more `--patience`",
         _ => "mend fdroid-bb.toml or the metadata, then apply again",
@@ -255,7 +259,7 @@ pub fn rollback(
         writeln!(err, "help: `fdroid-bb rollback --list` says what they are")?;
         return Ok(Exit::Invalid);
     };
-    let loaded = output(&asked.out).and_then(|output| {
+    let loaded = Output::open(&asked.out).and_then(|output| {
         let old = OutputSet::load(&output.masters())?;
         Ok((chosen.load()?, old, output))
     });

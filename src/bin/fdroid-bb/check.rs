@@ -10,7 +10,7 @@ use fdroid_bb::text::count;
 use crate::Exit;
 use crate::cli::{Format, Inputs, Strictness};
 use crate::generate::{invalid, say_result};
-use crate::input;
+use crate::input::{self, Read};
 use crate::reports::{Baseline, Report};
 
 /// What `check` was asked for.
@@ -40,10 +40,9 @@ pub fn check(
             };
         }
     };
-    if let Some(exit) = leave_known(options, &mut read.findings, err)? {
+    if let Some(exit) = leave_known(options, &mut read, err)? {
         return Ok(exit);
     }
-    read.apps.findings.retain(|finding| read.findings.contains(finding));
     let exit = input::exit(&read.findings, &options.strictness, &read.apps);
     if format == Format::Text {
         input::say(err, inputs, Some(&read.tree), &read.findings)?;
@@ -58,18 +57,18 @@ pub fn check(
 /// Takes the findings out that the baseline knows; how the command ends if that cannot be.
 fn leave_known(
     options: &Options,
-    findings: &mut Vec<Finding>,
+    read: &mut Read,
     err: &mut dyn Write,
 ) -> io::Result<Option<Exit>> {
     let Some(file) = &options.baseline else { return Ok(None) };
     let shown = file.display();
     if options.update_baseline {
-        if let Err(error) = Baseline::of(findings).write(file) {
+        if let Err(error) = Baseline::of(&read.findings).write(file) {
             writeln!(err, "error: `{shown}` cannot be written: {error}")?;
             writeln!(err, "help: give another file with `--baseline FILE`")?;
             return Ok(Some(Exit::Invalid));
         }
-        writeln!(err, "baseline  {shown}: {}", count(findings.len(), "finding"))?;
+        writeln!(err, "baseline  {shown}: {}", count(read.findings.len(), "finding"))?;
     }
     let baseline = match Baseline::read(file) {
         Ok(baseline) => baseline,
@@ -79,8 +78,11 @@ fn leave_known(
             return Ok(Some(Exit::Invalid));
         }
     };
-    let (new, gone) = baseline.new_of(std::mem::take(findings));
-    *findings = new;
+    let mut known = baseline.known();
+    read.description.findings.retain(|finding| known.is_new(finding));
+    read.apps.findings.retain(|finding| known.is_new(finding));
+    read.findings = read.description.findings.iter().chain(&read.apps.findings).cloned().collect();
+    let gone = known.left();
     if gone > 0 {
         writeln!(
             err,

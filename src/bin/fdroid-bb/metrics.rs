@@ -1,7 +1,7 @@
 //! Metrics for Prometheus, in a file for the text file collector of its node exporter.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -83,10 +83,10 @@ pub fn write(
     encode(&mut text, &registry).map_err(io::Error::other)?;
     // The collector must not read half of it.
     let folder = file.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-    let staged = tempfile::Builder::new()
+    let mut staged = tempfile::Builder::new()
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
         .tempfile_in(folder)?;
-    std::fs::write(staged.path(), text)?;
+    staged.write_all(text.as_bytes())?;
     staged.persist(file)?;
     Ok(())
 }

@@ -198,7 +198,7 @@ pub struct Baseline {
 /// A finding that is known, wherever in its file it stands.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Known {
+pub struct Known {
     code: String,
     file: String,
     message: String,
@@ -240,14 +240,33 @@ impl Baseline {
         fs::write(file, serde_json::to_string_pretty(self)? + "\n")
     }
 
-    /// The findings that are new, and how many of the known ones are gone.
-    pub fn new_of(self, findings: Vec<Finding>) -> (Vec<Finding>, usize) {
-        let mut known = self.findings;
-        let new = findings.into_iter().filter(|finding| {
-            let found = known.iter().position(|known| *known == Known::of(finding));
-            found.map(|at| known.swap_remove(at)).is_none()
-        });
-        let new = new.collect();
-        (new, known.len())
+    /// What is known, to be compared with what is found.
+    pub fn known(self) -> KnownLeft {
+        let mut left = BTreeMap::new();
+        for known in self.findings {
+            *left.entry(known).or_default() += 1;
+        }
+        KnownLeft(left)
+    }
+}
+
+/// How often each known finding was not found yet.
+pub struct KnownLeft(BTreeMap<Known, usize>);
+
+impl KnownLeft {
+    /// Whether a finding is none of those that are left; if not, one less of it is.
+    pub fn is_new(&mut self, finding: &Finding) -> bool {
+        match self.0.get_mut(&Known::of(finding)) {
+            Some(left @ 1..) => {
+                *left -= 1;
+                false
+            }
+            _ => true,
+        }
+    }
+
+    /// How many were not found.
+    pub fn left(&self) -> usize {
+        self.0.values().sum()
     }
 }

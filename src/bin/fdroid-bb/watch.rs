@@ -119,11 +119,11 @@ impl Follower<'_> {
         let mut done: Option<State> = None;
         let mut failures = 0;
         loop {
-            if let Some(words) = self.fetch()? {
+            if let Some(words) = self.fetch() {
                 writeln!(err, "warning: fdroiddata cannot be fetched: {words}")?;
             }
             let mut wait = self.watch.interval;
-            match self.settled(done.as_ref())? {
+            match self.settled(done.as_ref()) {
                 Settled::End => return Ok(Exit::Clean),
                 Settled::Same => {}
                 Settled::New(state) => {
@@ -145,7 +145,7 @@ impl Follower<'_> {
                             exit as u8,
                             wait.as_secs(),
                         )?;
-                        if self.is_idle_until_news(wait, &state)? {
+                        if self.is_idle_until_news(wait, &state) {
                             return Ok(Exit::Clean);
                         }
                         continue;
@@ -168,37 +168,38 @@ impl Follower<'_> {
     }
 
     /// Waits until there is a newer state, or for `wait`; whether it is to end.
-    fn is_idle_until_news(&self, wait: Duration, failed: &State) -> io::Result<bool> {
+    fn is_idle_until_news(&self, wait: Duration, failed: &State) -> bool {
         let end = Instant::now() + wait;
         while Instant::now() < end {
             if self.is_over(self.watch.interval.min(wait)) {
-                return Ok(true);
+                return true;
             }
-            self.fetch()?;
+            // What hinders it was said, or is said with the next try.
+            let _ = self.fetch();
             if self.state().is_some_and(|now| now != *failed) {
                 break;
             }
         }
-        Ok(false)
+        false
     }
 
     /// The state to apply, once no commit has come for a while.
-    fn settled(&self, done: Option<&State>) -> io::Result<Settled> {
+    fn settled(&self, done: Option<&State>) -> Settled {
         let Some(mut state) = self.state().filter(|state| Some(state) != done) else {
-            return Ok(Settled::Same);
+            return Settled::Same;
         };
         let burst = Instant::now();
         while burst.elapsed() < LONGEST_BURST {
             if self.is_over(self.watch.settle) {
-                return Ok(Settled::End);
+                return Settled::End;
             }
-            self.fetch()?;
+            let _ = self.fetch();
             match self.state() {
                 Some(now) if now != state => state = now,
                 _ => break,
             }
         }
-        Ok(Settled::New(state))
+        Settled::New(state)
     }
 
     /// What the inputs are now; `None` where the branch is gone.
@@ -212,7 +213,7 @@ impl Follower<'_> {
     ///
     /// git itself does it, for it knows the proxies, certificates and passwords of this machine,
     /// and can be stopped.
-    fn fetch(&self) -> io::Result<Option<String>> {
+    fn fetch(&self) -> Option<String> {
         let branch = self.branch;
         let mut git = Command::new("git");
         git.arg("--git-dir").arg(&self.inputs.fdroiddata);
@@ -220,12 +221,12 @@ impl Follower<'_> {
         git.arg(format!("+refs/heads/{branch}:refs/heads/{branch}"));
         git.env("GIT_TERMINAL_PROMPT", "0");
         match process::run(&mut git, FETCH) {
-            Ok((true, _)) => Ok(None),
-            Ok((false, words)) => Ok(Some(words)),
+            Ok((true, _)) => None,
+            Ok((false, words)) => Some(words),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                Ok(Some(format!("nothing came within {} s", FETCH.as_secs())))
+                Some(format!("nothing came within {} s", FETCH.as_secs()))
             }
-            Err(error) => Err(error),
+            Err(error) => Some(format!("git does not work: {error}")),
         }
     }
 }
