@@ -7,10 +7,11 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
+use crate::buildbot::Object;
 use crate::config;
 use crate::fdroid::{App, AppId, Marks};
-use crate::finding::{Code, Finding, Place};
-use crate::lower::lower;
+use crate::finding::{Code, Finding, Place, quote};
+use crate::lower::{self, lower};
 use crate::pipeline::Pipeline;
 use crate::render::{POLLERS, render, written_pollers};
 use crate::resolve;
@@ -82,16 +83,16 @@ pub struct Apps {
 impl Apps {
     /// The pollers of the active apps, in order of their application ids.
     #[must_use]
-    pub fn pollers(&self) -> Vec<(AppId, Poller)> {
+    pub fn pollers(&self) -> Vec<(&AppId, &Poller)> {
         let mut pollers: Vec<_> = self
             .records
             .iter()
             .filter_map(|record| match record {
-                Record::App { id, poller: Ok(poller), .. } => Some((id.clone(), poller.clone())),
+                Record::App { id, poller: Ok(poller), .. } => Some((id, poller)),
                 _ => None,
             })
             .collect();
-        pollers.sort_by(|a, b| a.0.cmp(&b.0));
+        pollers.sort_by_key(|(id, _)| *id);
         pollers
     }
 }
@@ -129,9 +130,34 @@ pub fn read_description(file: &Path) -> io::Result<String> {
 /// # Errors
 /// All findings, of which at least one is an error.
 pub fn describe(file: &str, text: &str) -> Result<Description, Vec<Finding>> {
-    let (config, document) = config::read(file, text)?;
-    let (pipeline, findings) = resolve::pipeline::resolve(&config, &document)?;
-    Ok(Description { pipeline, findings, file: file.to_owned(), text: text.to_owned() })
+    let resolved = config::read(file, text)
+        .and_then(|(config, document)| resolve::pipeline::resolve(&config, &document));
+    match resolved {
+        Ok((pipeline, mut findings)) => {
+            quote(&mut findings, text);
+            Ok(Description { pipeline, findings, file: file.to_owned(), text: text.to_owned() })
+        }
+        Err(mut findings) => {
+            quote(&mut findings, text);
+            hide_secrets(&mut findings, text);
+            Err(findings)
+        }
+    }
+}
+
+/// Takes the excerpts from lines that are no TOML but may be meant to hold a secret.
+fn hide_secrets(findings: &mut [Finding], text: &str) {
+    let may_hold_secret = |line: &str| {
+        let line = line.to_lowercase();
+        let words = ["passw", "passphrase", "secret", "token", "_key"];
+        words.iter().any(|word| line.contains(word)) || (line.contains("://") && line.contains('@'))
+    };
+    for finding in findings.iter_mut().filter(|finding| finding.code == Code::ConfigSyntax) {
+        let number = finding.place.span.map_or(1, |span| span.line as usize);
+        if text.lines().nth(number.saturating_sub(1)).is_some_and(may_hold_secret) {
+            finding.excerpt = None;
+        }
+    }
 }
 
 /// Every file of the output, by its path.
@@ -140,9 +166,10 @@ pub fn describe(file: &str, text: &str) -> Result<Description, Vec<Finding>> {
 /// When a template is broken, which is a fault of this program.
 pub fn output(
     pipeline: &Pipeline,
-    pollers: &[(AppId, Poller)],
+    pollers: &[(&AppId, &Poller)],
 ) -> Result<BTreeMap<String, String>, minijinja::Error> {
-    render(pipeline, &lower(pipeline, pollers))
+    let poller = |(id, poller): &(&AppId, &Poller)| lower::poller(pipeline, id, poller);
+    render(pipeline, &lower(pipeline), |_| pollers.iter().map(poller))
 }
 
 /// The same for masters that run: an app whose metadata is broken now keeps the poller that it has
@@ -164,16 +191,17 @@ pub fn following_output(
         })
         .collect();
     let mut kept = BTreeSet::new();
-    let mut masters = lower(pipeline, &apps.pollers());
-    for master in masters.iter_mut().filter(|_| !broken.is_empty()) {
-        let Some(pollers) = &mut master.pollers else { continue };
+    let pollers = apps.pollers();
+    let files = render(pipeline, &lower(pipeline), |master| {
         let file = format!("{}/{POLLERS}", master.name);
-        let had = old.get(file.as_str()).map(|text| written_pollers(text)).unwrap_or_default();
-        let had = had.into_iter().filter(|object| broken.contains(object.name.as_str()));
-        let before = pollers.len();
-        pollers.extend(had);
-        kept.extend(pollers.iter().skip(before).map(|object| object.name.clone()));
-        pollers.sort_by(|a, b| a.name.cmp(&b.name));
-    }
-    Ok((render(pipeline, &masters)?, kept))
+        let had = old.get(file.as_str()).filter(|_| !broken.is_empty());
+        let had = had.map(|text| written_pollers(text)).unwrap_or_default();
+        let mut all: Vec<Object> =
+            had.into_iter().filter(|object| broken.contains(object.name.as_str())).collect();
+        kept.extend(all.iter().map(|object| object.name.clone()));
+        all.extend(pollers.iter().map(|(id, poller)| lower::poller(pipeline, id, poller)));
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all.into_iter()
+    })?;
+    Ok((files, kept))
 }

@@ -1,7 +1,16 @@
 //! What the compiler has to say about its input: one [`Finding`] for each thing, with a stable
 //! [`Code`], a place and a remedy. Stages collect findings; only `main.rs` prints them.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
+
+/// How many warnings of one kind are shown with their lines.
+pub const ALIKE: usize = 5;
+
+/// The most characters of a line that are shown.
+const WIDEST: usize = 160;
 
 /// Whether a finding makes the command fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -75,6 +84,61 @@ pub struct Finding {
     pub help: String,
     /// Where it is.
     pub place: Place,
+    /// What stands there, for people.
+    #[serde(skip)]
+    pub excerpt: Option<Box<Excerpt>>,
+}
+
+/// A line of a file, cut to what is worth showing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Excerpt {
+    /// The text, in which nothing moves the cursor or turns the writing round.
+    pub text: String,
+    /// The bytes of it that are meant.
+    pub marked: Range<usize>,
+}
+
+impl Excerpt {
+    fn new(line: &str, span: Span) -> Self {
+        let column = (span.column as usize).saturating_sub(1);
+        let skip = if column > WIDEST / 2 { column - WIDEST / 4 } else { 0 };
+        let mut text = String::new();
+        let (mut start, mut end) = (None, 0);
+        for (i, c) in line.chars().enumerate().skip(skip).take(WIDEST) {
+            if i == column {
+                start = Some(text.len());
+            }
+            let visible = c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric();
+            text.push(if visible { c } else { '\u{fffd}' });
+            if i < column + (span.length.max(1) as usize) {
+                end = text.len();
+            }
+        }
+        let start = start.unwrap_or(text.len());
+        Self { text, marked: start..end.max(start) }
+    }
+}
+
+/// Gives the findings on one file their excerpts from its `text`: all errors, and as many of the
+/// warnings as are [shown](ALIKE).
+pub fn quote(findings: &mut [Finding], text: &str) {
+    if findings.iter().all(|finding| finding.place.span.is_none()) {
+        return;
+    }
+    let lines: Vec<&str> = text.lines().collect();
+    let mut alike: BTreeMap<Code, usize> = BTreeMap::new();
+    for finding in findings {
+        let Some(span) = finding.place.span else { continue };
+        if finding.severity == Severity::Warning {
+            let known = alike.entry(finding.code).or_default();
+            *known += 1;
+            if *known > ALIKE {
+                continue;
+            }
+        }
+        let line = lines.get((span.line as usize).saturating_sub(1));
+        finding.excerpt = line.map(|line| Box::new(Excerpt::new(line, span)));
+    }
 }
 
 impl Finding {
@@ -86,7 +150,8 @@ impl Finding {
         message: impl Into<String>,
         help: impl Into<String>,
     ) -> Self {
-        Self { code, severity: code.severity(), message: message.into(), help: help.into(), place }
+        let (message, help) = (message.into(), help.into());
+        Self { code, severity: code.severity(), message, help, place, excerpt: None }
     }
 }
 
@@ -94,7 +159,9 @@ impl Finding {
 macro_rules! codes {
     ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal, $severity:ident, $remedy:literal;)+) => {
         /// The kinds of findings. A code is never reused for another meaning.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+        )]
         pub enum Code {
             $($(#[doc = $doc])+ #[serde(rename = $name)] $variant,)+
         }

@@ -45,7 +45,7 @@ pub fn next_turn(id: &AppId, interval: i64, now: i64) -> i64 {
 
 /// The repositories that `pollers`, in order of their ids, ask.
 #[must_use]
-pub fn repositories(pollers: &[(AppId, Poller)]) -> Vec<Repository<'_>> {
+pub fn repositories<'a>(pollers: &[(&'a AppId, &'a Poller)]) -> Vec<Repository<'a>> {
     // The patterns of tags are applied to one and the same answer.
     let watched = |watch: &Watch| match watch {
         Watch::GitTags { .. } => "tags".to_owned(),
@@ -53,20 +53,25 @@ pub fn repositories(pollers: &[(AppId, Poller)]) -> Vec<Repository<'_>> {
         Watch::Hg { branch } => format!("hg {branch:?}"),
         Watch::Svn => "svn".to_owned(),
     };
-    let mut found: BTreeMap<(&str, String), Vec<&(AppId, Poller)>> = BTreeMap::new();
-    for poller in pollers {
-        let key = (poller.1.url.as_str(), watched(&poller.1.watch));
-        found.entry(key).or_default().push(poller);
+    let mut found: BTreeMap<(&str, String), Vec<(&AppId, &Poller)>> = BTreeMap::new();
+    for &(id, poller) in pollers {
+        let key = (poller.url.as_str(), watched(&poller.watch));
+        found.entry(key).or_default().push((id, poller));
     }
-    let first = |all: &[&'_ (AppId, Poller)]| {
+    let first = |all: &[(&AppId, &Poller)]| {
         all.iter().enumerate().min_by_key(|(_, (id, p))| (p.interval, id.as_str())).map(|(i, _)| i)
     };
     found
         .into_values()
         .filter_map(|all| {
-            let (first, poller) = all.get(first(&all)?)?;
+            let (first, poller) = *all.get(first(&all)?)?;
             let (host, interval) = (poller.url.host(), poller.interval);
-            Some(Repository { host, interval, first, apps: all.iter().map(|(id, _)| id).collect() })
+            Some(Repository {
+                host,
+                interval,
+                first,
+                apps: all.iter().map(|(id, _)| *id).collect(),
+            })
         })
         .collect()
 }

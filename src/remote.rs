@@ -128,18 +128,16 @@ pub enum RuleError {
 #[serde(into = "String")]
 pub struct RemoteUrl {
     text: String,
-    host: String,
+    /// The host in lower case, where that is not how it was written.
+    lower: Option<String>,
 }
 
 impl RemoteUrl {
-    /// A URL that a policy has found to be one before, and that was kept.
+    /// A URL that a policy has found to be one, now or before.
     pub(crate) fn known(text: String) -> Self {
-        let authority = text.split("://").nth(1).and_then(|rest| rest.split('/').next());
-        let authority = authority.unwrap_or_default();
-        // The colons of an IPv6 address are in its brackets.
-        let end = authority.find(']').map_or_else(|| authority.find(':'), |at| Some(at + 1));
-        let host = authority.get(..end.unwrap_or(authority.len())).unwrap_or(authority);
-        Self { host: host.to_ascii_lowercase(), text }
+        let host = written_host(&text);
+        let lower = host.bytes().any(|b| b.is_ascii_uppercase()).then(|| host.to_ascii_lowercase());
+        Self { text, lower }
     }
 
     /// The URL as it was written.
@@ -151,8 +149,17 @@ impl RemoteUrl {
     /// The host in lower case, without the port; an IPv6 address in its brackets.
     #[must_use]
     pub fn host(&self) -> &str {
-        &self.host
+        self.lower.as_deref().unwrap_or_else(|| written_host(&self.text))
     }
+}
+
+/// The host of a URL that has passed, as it was written.
+fn written_host(text: &str) -> &str {
+    let after_scheme = text.find(':').and_then(|colon| text.get(colon + "://".len()..));
+    let authority = after_scheme.unwrap_or_default().split('/').next().unwrap_or_default();
+    // The colons of an IPv6 address are in its brackets.
+    let end = authority.find(']').map_or_else(|| authority.find(':'), |at| Some(at + 1));
+    authority.get(..end.unwrap_or(authority.len())).unwrap_or(authority)
 }
 
 impl fmt::Display for RemoteUrl {
@@ -319,7 +326,7 @@ impl RemotePolicy {
                 }
             }
         }
-        Ok(RemoteUrl { text: text.to_owned(), host: lower })
+        Ok(RemoteUrl::known(text.to_owned()))
     }
 
     /// What follows `scheme://`, if all of `text` is made of the characters of a plain URL.

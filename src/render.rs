@@ -2,10 +2,12 @@
 //! decisions; every expression in them was laid out by [`python`](crate::buildbot::python).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
-use minijinja::{Environment, UndefinedBehavior, context};
+use minijinja::{Environment, UndefinedBehavior, Value, context};
 use serde::Serialize;
 
 use crate::buildbot::parse::assignments;
@@ -96,13 +98,15 @@ struct MasterView<'a> {
     pollers: Option<&'static str>,
 }
 
-/// Every file of the output, by its path, with `/`.
+/// Every file of the output, by its path, with `/`. `pollers` gives those of the apps that a master
+/// polls, in the order of their names.
 ///
 /// # Errors
 /// When a template is broken, which is a fault of this program.
-pub fn render(
+pub fn render<P: Iterator<Item = Object>>(
     pipeline: &Pipeline,
     masters: &[Master],
+    mut pollers: impl FnMut(&Master) -> P,
 ) -> Result<BTreeMap<String, String>, minijinja::Error> {
     let mut templates = Environment::new();
     templates.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -120,19 +124,31 @@ pub fn render(
         let folder = &master.name;
         let text = templates.get_template(MASTER_CFG)?.render(Serde(view(master)))?;
         files.insert(format!("{folder}/{MASTER_CFG}"), text);
-        if let Some(pollers) = &master.pollers {
+        if master.polls_apps {
             // One text, for thousands of lines take the template engine long.
             let mut lines = String::new();
-            for poller in pollers {
-                lines.extend(["    ", &poller.expr.one_line(), ",\n"]);
+            for poller in pollers(master) {
+                lines.push_str("    ");
+                poller.expr.write_one_line(&mut lines);
+                lines.push_str(",\n");
             }
             let text = templates
                 .get_template(POLLERS)?
-                .render(context! { functions => poller_functions(pipeline), pollers => lines })?;
+                .render(context! { functions => poller_functions(pipeline), pollers => Value::from_object(Lines(lines)) })?;
             files.insert(format!("{folder}/{POLLERS}"), text);
         }
     }
     Ok(files)
+}
+
+/// A text that a template takes as it is, without a copy.
+#[derive(Debug)]
+struct Lines(String);
+
+impl minijinja::value::Object for Lines {
+    fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 /// The pollers of an earlier output, by the text of its `pollers.py`; none where that was edited
@@ -154,22 +170,19 @@ pub fn written_pollers(text: &str) -> Vec<Object> {
     pollers.flatten().filter_map(|expr| Some(Object { name: name(&expr)?, expr })).collect()
 }
 
-/// The application ids that the pollers of an earlier output are for, by the files of that output.
-/// Reads what [`render`] wrote, line by line, so that the guard also counts where somebody has edited
-/// a line into what [`written_pollers`] does not take.
-pub fn polled_apps<'a>(
-    files: impl Iterator<Item = (&'a str, &'a str)>,
-) -> BTreeMap<String, BTreeSet<String>> {
-    files
-        .filter_map(|(path, text)| {
-            let master = path.strip_suffix(POLLERS)?.strip_suffix('/')?;
-            let ids = text.lines().filter_map(|line| {
-                let (_, rest) = line.strip_prefix("    ")?.split_once("(\"")?;
-                Some(rest.split_once('"')?.0.to_owned())
-            });
-            Some((master.to_owned(), ids.collect()))
-        })
-        .collect()
+/// The application ids that the pollers of an earlier output are for, by the text of its
+/// `pollers.py`, sorted. Reads what [`render`] wrote, line by line, so that the guard also counts where
+/// somebody has edited a line into what [`written_pollers`] does not take.
+#[must_use]
+pub fn polled_apps(text: &str) -> Vec<&str> {
+    let ids = text.lines().filter_map(|line| {
+        let (_, rest) = line.strip_prefix("    ")?.split_once('(')?;
+        Some(rest.strip_prefix('"')?.split_once('"')?.0)
+    });
+    let mut ids: Vec<&str> = ids.collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
 }
 
 fn view(master: &Master) -> MasterView<'_> {
@@ -200,7 +213,7 @@ fn view(master: &Master) -> MasterView<'_> {
         schedulers: assign_list("schedulers", &master.schedulers),
         change_sources: assign_list("change_source", &master.change_sources),
         services: assign_list("services", &master.services),
-        pollers: master.pollers.as_ref().map(|_| POLLERS),
+        pollers: master.polls_apps.then_some(POLLERS),
     }
 }
 
@@ -260,7 +273,6 @@ mod tests {
     #[test]
     fn the_apps_of_an_earlier_output_are_read_back() {
         let text = "POLLERS = [\n    git(\"a.b\", \"https://x\"),\n    svn(\"c\", \"u\"),\n]\n";
-        let apps = polled_apps([("m/pollers.py", text), ("m/master.cfg", "")].into_iter());
-        assert_eq!(apps["m"].iter().collect::<Vec<_>>(), ["a.b", "c"]);
+        assert_eq!(polled_apps(text), ["a.b", "c"]);
     }
 }

@@ -15,7 +15,7 @@ mod plan;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write as _};
+use std::io::{self, BufRead as _, BufReader, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
@@ -305,6 +305,32 @@ struct Sidecar {
     text: String,
     /// Whether the one on disk is the same.
     same: bool,
+}
+
+/// Whether the file at `path` holds just `bytes`.
+///
+/// # Errors
+///
+/// When it cannot be read.
+pub fn holds(path: &Path, bytes: &[u8]) -> io::Result<bool> {
+    let file = File::open(path)?;
+    if file.metadata()?.len() != bytes.len() as u64 {
+        return Ok(false);
+    }
+    let mut file = BufReader::with_capacity(64 << 10, file);
+    let mut rest = bytes;
+    loop {
+        let read = file.fill_buf()?;
+        let number = read.len();
+        match rest.split_at_checked(number) {
+            Some((same, more)) if same == read => rest = more,
+            _ => return Ok(false),
+        }
+        if number == 0 {
+            return Ok(rest.is_empty());
+        }
+        file.consume(number);
+    }
 }
 
 /// All files of the set, the manifest among them.

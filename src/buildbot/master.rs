@@ -22,8 +22,8 @@ pub struct Master {
     pub change_sources: Vec<Object>,
     /// Its services, reporters among them.
     pub services: Vec<Object>,
-    /// The pollers of apps, in order of their names; `None` where the master polls no apps.
-    pub pollers: Option<Vec<Object>>,
+    /// Whether it polls the sources of apps, which are too many to be held here.
+    pub polls_apps: bool,
 }
 
 /// A named part of a master.

@@ -317,7 +317,8 @@ impl Expr {
         }
     }
 
-    fn write_one_line(&self, out: &mut String) {
+    /// Adds the expression to `out`, on one line.
+    pub fn write_one_line(&self, out: &mut String) {
         match self {
             Self::Str(text) => write_literal(out, text),
             Self::Int(number) => {
@@ -480,20 +481,19 @@ pub fn literal(text: &str) -> String {
 fn write_literal(out: &mut String, text: &str) {
     let count = |quote| text.bytes().filter(|&b| b == quote).count();
     let quote = if count(b'"') > count(b'\'') { '\'' } else { '"' };
+    let plain = |c: char| (' '..='~').contains(&c) && c != '\\' && c != quote;
     out.push(quote);
-    for c in text.chars() {
-        match c {
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            ' '..='~' => {
-                if c == quote {
-                    out.push('\\');
-                }
-                out.push(c);
-            }
-            _ => {
+    let mut rest = text;
+    while let Some(at) = rest.find(|c| !plain(c)) {
+        let (before, after) = rest.split_at(at);
+        out.push_str(before);
+        let mut chars = after.chars();
+        match chars.next() {
+            Some('\n') => out.push_str("\\n"),
+            Some('\r') => out.push_str("\\r"),
+            Some('\t') => out.push_str("\\t"),
+            Some(c @ ' '..='~') => out.extend(['\\', c]),
+            Some(c) => {
                 // Writing to a `String` cannot fail.
                 let _ = match u32::from(c) {
                     code @ ..=0xff => write!(out, "\\x{code:02x}"),
@@ -501,8 +501,11 @@ fn write_literal(out: &mut String, text: &str) {
                     code => write!(out, "\\U{code:08x}"),
                 };
             }
+            None => {}
         }
+        rest = chars.as_str();
     }
+    out.push_str(rest);
     out.push(quote);
 }
 

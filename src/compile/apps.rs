@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
-use std::path::{self, PathBuf};
+use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::SystemTime;
@@ -10,12 +10,14 @@ use std::time::SystemTime;
 use sha2::{Digest as _, Sha256};
 
 use super::{Apps, Description, Record};
-use crate::cache::{self, Blob, Blobs, Checkout, Decision, Entry, KnownPoller, Look, Settings};
+use crate::cache::{
+    self, Blob, Decision, Kept, Known, KnownFinding, KnownPoller, Look, Looked, News, Settings,
+};
 use crate::config::{Document, Path, Trigger};
+use crate::fdroid::AppId;
 use crate::fdroid::outline::{Outline, SrclibOutline};
-use crate::fdroid::{App, AppId, Srclib};
-use crate::finding::{Code, Finding, Place};
-use crate::load::{self, File, Reader, Tree};
+use crate::finding::{Code, Finding, Place, quote};
+use crate::load::{self, File, METADATA, Reader, SRCLIBS, Tree};
 use crate::parse;
 use crate::pipeline::Pipeline;
 use crate::polls::{self, Load};
@@ -25,16 +27,13 @@ use crate::text::shown;
 /// How many files a thread takes at a time: neighbours in a pack are made from each other.
 const BLOCK: usize = 64;
 
-/// From how many files on the cache is begun anew: three times those of fdroiddata.
-const MOST: usize = 20_000;
-
 /// What is wanted of each app.
 #[derive(Clone, Copy, Debug)]
 pub enum Detail<'c> {
     /// All that it says.
     Whole,
-    /// What decides on its poller, with the help of the cache in this folder, if there is one.
-    Pollers(Option<&'c path::Path>),
+    /// What decides on its poller, with the help of what a cache knows.
+    Pollers(Option<&'c Known<'c>>),
 }
 
 /// Reads every app of `tree` and decides on it. `progress` is told, now and then and from any
@@ -48,69 +47,70 @@ pub fn apps(
     detail: Detail<'_>,
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<Apps, Finding> {
-    let pipeline = &description.pipeline;
-    let load_cache = || match detail {
-        Detail::Pollers(Some(folder)) => Some(Cache::load(folder, tree)),
-        _ => None,
+    let started = SystemTime::now();
+    let (files, faults) = (&tree.metadata()?.files, &tree.metadata()?.findings);
+    let srclib_files = &tree.srclibs()?.files;
+    let known = match detail {
+        Detail::Pollers(known) => known,
+        Detail::Whole => None,
     };
-    let (listed, cache) = thread::scope(|scope| {
-        let cache = scope.spawn(load_cache);
-        let listed = tree
-            .files(load::SRCLIBS)
-            .and_then(|srclibs| Ok((srclibs.0, tree.files(load::METADATA)?)));
-        (listed, cache.join().ok().flatten())
-    });
-    let (srclib_files, (files, mut findings)) = listed?;
-    let known = cache.as_ref().map(Cache::known);
-    let known = known.as_ref();
-
-    let (srclibs, new_srclibs, srclib_looks) = read_srclibs(tree, &srclib_files, known);
+    let seen_srclibs = Seen::of(tree, SRCLIBS, srclib_files, known, started);
+    let (srclibs, new_srclibs) = read_srclibs(tree, srclib_files, &seen_srclibs, known);
     let settings = settings(description, &srclibs);
-    let resolver = Resolver::new(pipeline, &srclibs);
+    let resolver = Resolver::new(&description.pipeline, &srclibs);
+
+    let seen = Seen::of(tree, METADATA, files, known, started);
+    let kept = look_up(known.map_or(&[], |known| &known.apps), files, &seen);
+    let decided = |i: usize| known?.decision((*kept.get(i)?)?, &settings);
+    let left = (0..files.len()).filter(|&i| decided(i).is_none()).collect();
+    let order = in_order(tree, files, left);
     let done = AtomicUsize::new(0);
-    let seen = see(&files, known);
-    let read = read_all(
-        tree,
-        &files,
-        |i, file| {
-            let known = known?;
-            let entry = known.app(seen.get(i)?.blob?)?;
-            let id = AppId::new(&file.stem)?;
-            done.fetch_add(1, Ordering::Relaxed);
-            let decision = entry.decision.filter(|_| known.blobs.settings == settings);
-            Some(Read::known(&resolver, id, &entry.outline, decision, &file.path))
-        },
-        |reader, file| {
-            let read = Read::new(&resolver, reader, file, detail);
-            progress(done.fetch_add(1, Ordering::Relaxed) + 1, files.len());
-            read
-        },
-    );
-    let mut records = Vec::with_capacity(read.len() + findings.len());
-    for error in &findings {
+    let read_one = |reader: &Reader<'_>, i: usize, file: &File| {
+        let outline = kept.get(i).copied().flatten().and_then(|kept| cache::read(kept.outline?));
+        let read = outline.and_then(|outline| Read::known(&resolver, file, &outline));
+        let read = read.unwrap_or_else(|| Read::new(&resolver, reader, file, detail));
+        progress(done.fetch_add(1, Ordering::Relaxed) + 1, order.len());
+        read
+    };
+    let read = each(files, &order, || tree.reader(), read_one);
+    let mut read = order.iter().copied().zip(read).collect::<BTreeMap<_, _>>();
+
+    let mut findings = faults.clone();
+    let mut records: Vec<Record> = Vec::with_capacity(files.len() + faults.len());
+    let mut fresh = BTreeMap::new();
+    for (i, file) in files.iter().enumerate() {
+        if let Some(decision) = decided(i).and_then(cache::read) {
+            records.push(known_record(file, decision, &mut findings));
+            continue;
+        }
+        let read = read.remove(&i).unwrap_or_else(|| read_one(&tree.reader(), i, file));
+        let decision = read.kept_decision();
+        if let Some(blob) = seen.blob(i).or(read.blob).filter(|_| decision.is_some()) {
+            fresh.insert(i, Fresh { blob, outline: read.outline, decision });
+        }
+        findings.extend(read.findings);
+        records.push(read.record);
+    }
+    if let Some(known) = known {
+        let news = News {
+            apps: Fresh::kept(&fresh, files, &kept),
+            srclibs: Fresh::kept(&new_srclibs, srclib_files, &[]),
+            metadata_looks: seen.news(files, &fresh),
+            srclib_looks: seen_srclibs.news(srclib_files, &new_srclibs),
+        };
+        known.save(settings, news);
+    }
+    for error in faults {
         let stem = error.place.file.rsplit('/').next().unwrap_or_default();
         let stem = stem.strip_suffix(".yml").unwrap_or(stem).to_owned();
         records.push(Record::Quarantined { stem, error: error.clone() });
     }
-    let mut looks = srclib_looks;
-    let mut fresh = Vec::new();
-    for ((file, read), seen) in files.iter().zip(read).zip(seen) {
-        let blob = seen.blob.or(read.blob);
-        looks.extend(seen.now(file, blob));
-        if let Some(blob) = blob.filter(|_| read.news) {
-            fresh.push(Fresh { blob, record: records.len(), decided: read.decided, app: read.app });
-        }
-        records.push(read.record);
-        findings.extend(read.findings);
-    }
-    if let Some(known) = known {
-        known.save(settings, &fresh, &records, &new_srclibs, looks);
-    }
     records.sort_by(|a, b| a.name().cmp(b.name()));
-    findings.extend(unused_overrides(pipeline, &records));
     let mut apps = Apps { records, srclibs: srclib_files.len(), findings };
-    let loaded = poll_load(description, &apps);
-    apps.findings.extend(loaded);
+    let mut of_all = unused_overrides(&description.pipeline, &apps.records);
+    of_all.extend(poll_load(description, &apps));
+    quote(&mut of_all, &description.text);
+    apps.findings.extend(of_all);
     apps.findings.sort_by(|a, b| a.place.cmp(&b.place));
     Ok(apps)
 }
@@ -150,91 +150,129 @@ fn poll_load(description: &Description, apps: &Apps) -> Vec<Finding> {
     .collect()
 }
 
+/// What an earlier run has decided on a file.
+fn known_record(file: &File, decision: Decision<'_>, findings: &mut Vec<Finding>) -> Record {
+    let path = || file.path();
+    findings.extend(decision.findings.iter().map(|finding| finding.on(&path())));
+    match decision.outcome {
+        Ok((marks, poller)) => {
+            let poller = poller.map(|poller| (&poller).into());
+            Record::App { id: AppId::known(file.stem()), marks, app: None, poller }
+        }
+        Err(error) => {
+            Record::Quarantined { stem: file.stem().to_owned(), error: error.on(&path()) }
+        }
+    }
+}
+
 /// What became of one file.
 struct Read {
     record: Record,
     findings: Vec<Finding>,
-    /// Whether the cache does not know all of this: what was read or what was decided.
-    news: bool,
-    /// Whether a decision was made without a finding; else it is made anew each time.
-    decided: bool,
-    /// Its blob, and all that it says, if it was read and there was nothing to find.
+    /// Its blob, if it was read and is to be kept.
     blob: Option<Blob>,
-    app: Option<Box<App>>,
+    /// What the cache is to keep of what was read, as it was written.
+    outline: Option<Vec<u8>>,
+    /// Whether it says something of the file's content, which is the same next time.
+    lasting: bool,
 }
 
-/// What was read of a srclib that the cache does not know.
-struct NewSrclib {
-    blob: Blob,
-    srclib: Srclib,
-}
-
-/// What became of a blob that the cache does not know all of.
+/// What the cache is to keep of a file.
 struct Fresh {
     blob: Blob,
-    /// The index of its record.
-    record: usize,
-    /// As in [`Read`].
-    decided: bool,
-    /// All that it says, if it was read now.
-    app: Option<Box<App>>,
+    /// `None` where it is kept already, or not wanted.
+    outline: Option<Vec<u8>>,
+    decision: Option<Vec<u8>>,
+}
+
+impl Fresh {
+    /// The same as the cache takes it; `old` is what that has.
+    fn kept<'f>(
+        fresh: &'f BTreeMap<usize, Self>,
+        files: &'f [File],
+        old: &[Option<&Kept<'f>>],
+    ) -> Vec<Kept<'f>> {
+        let kept = |(&i, fresh): (&usize, &'f Self)| {
+            let before = old.get(i).copied().flatten().and_then(|kept| kept.outline);
+            let outline = fresh.outline.as_deref().or(before);
+            let decision = fresh.decision.as_deref();
+            Some(Kept::new(files.get(i)?.stem(), &fresh.blob, outline, decision))
+        };
+        fresh.iter().filter_map(kept).collect()
+    }
 }
 
 impl Read {
-    /// What an earlier run has read, and may have decided.
-    fn known(
-        resolver: &Resolver<'_>,
-        id: AppId,
-        outline: &Outline<'_>,
-        decision: Option<Decision<'_>>,
-        path: &str,
-    ) -> Self {
-        let known = decision.filter(|decision| decision.id == id.as_str());
-        let (poller, findings) = match &known {
-            Some(Decision { poller: Ok(poller), .. }) => (Ok(poller.into()), Vec::new()),
-            Some(Decision { poller: Err(reason), .. }) => (Err(*reason), Vec::new()),
-            None => resolver.resolve(&id, outline, path),
-        };
-        let decided = findings.is_empty();
-        let news = decision.is_none() && decided;
+    /// What follows from what an earlier run has read; `None` where there is something to find, for
+    /// which its text is needed.
+    fn known(resolver: &Resolver<'_>, file: &File, outline: &Outline<'_>) -> Option<Self> {
+        let id = AppId::known(file.stem());
+        let (poller, findings) = resolver.resolve(&id, outline, "");
         let record = Record::App { id, marks: outline.marks, app: None, poller };
-        Self { record, findings, news, decided, blob: None, app: None }
+        let known = Self { record, findings, blob: None, outline: None, lasting: true };
+        known.findings.is_empty().then_some(known)
+    }
+
+    /// What the cache is to keep of the decision, as it is written.
+    fn kept_decision(&self) -> Option<Vec<u8>> {
+        let outcome = match &self.record {
+            Record::App { marks, poller, .. } => {
+                Ok((*marks, poller.as_ref().map(KnownPoller::from).map_err(|reason| *reason)))
+            }
+            Record::Quarantined { error, .. } => Err(KnownFinding::from(error)),
+        };
+        let findings = self.findings.iter().map(KnownFinding::from).collect();
+        let keep = self.lasting && cache::keeps(&self.findings);
+        keep.then(|| cache::written(&Decision { outcome, findings })).flatten()
     }
 
     fn new(resolver: &Resolver<'_>, reader: &Reader<'_>, file: &File, detail: Detail<'_>) -> Self {
-        let quarantined = |error: Finding, mut findings: Vec<Finding>| {
-            findings.push(error.clone());
-            let record = Record::Quarantined { stem: file.stem.clone(), error };
-            Self { record, findings, news: false, decided: false, blob: None, app: None }
+        let unread = |error: Finding| {
+            let findings = vec![error.clone()];
+            let record = Record::Quarantined { stem: file.stem().to_owned(), error };
+            Self { record, findings, blob: None, outline: None, lasting: false }
         };
-        let Some(id) = AppId::new(&file.stem) else {
-            let message = format!("`{}` is no application id", shown(&file.stem));
+        let path = file.path();
+        let Some(id) = AppId::new(file.stem()) else {
+            let message = format!("`{}` is no application id", shown(file.stem()));
             let help = "name the file as the app is named: letters, digits, `_` and `.` only";
-            let place = Place::file(shown(&file.path));
-            return quarantined(Finding::new(Code::AppIdInvalid, place, message, help), Vec::new());
+            let place = Place::file(shown(&path));
+            return unread(Finding::new(Code::AppIdInvalid, place, message, help));
         };
         let bytes = match reader.read(file) {
             Ok(bytes) => bytes,
-            Err(error) => return quarantined(error, Vec::new()),
+            Err(error) => return unread(error),
         };
-        let parsed = parse::app(id.clone(), &file.path, &bytes);
+        let parsed = parse::app(id.clone(), &path, &bytes);
         let mut findings = parsed.findings;
-        let app = match parsed.app {
-            Err(error) => return quarantined(error, findings),
-            Ok(app) => Box::new(app),
+        let resolved = parsed.app.map(|app| {
+            let (poller, found) = resolver.resolve(&id, &Outline::from(&app), &path);
+            findings.extend(found);
+            (app, poller)
+        });
+        findings.extend(resolved.as_ref().err().cloned());
+        if !findings.is_empty() {
+            quote(&mut findings, &String::from_utf8_lossy(&bytes));
+        }
+        let keeps = matches!(detail, Detail::Pollers(Some(_)));
+        let blob = keeps.then(|| file.blob().or_else(|| load::blob_of(&bytes))).flatten();
+        let mut outline = None;
+        let record = match resolved {
+            Ok((app, poller)) => {
+                if keeps && findings.is_empty() {
+                    outline = cache::written(&Outline::from(&app));
+                }
+                let marks = app.marks;
+                let app = matches!(detail, Detail::Whole).then(|| Box::new(app));
+                Record::App { id, marks, app, poller }
+            }
+            Err(error) => {
+                // With its excerpt.
+                let error = findings.last().cloned().unwrap_or(error);
+                Record::Quarantined { stem: file.stem().to_owned(), error }
+            }
         };
-        let (poller, found) = resolver.resolve(&id, &Outline::from(&*app), &file.path);
-        let marks = app.marks;
-        let kept = matches!(detail, Detail::Pollers(Some(_))) && findings.is_empty();
-        let blob = file.blob().or_else(|| load::blob_of(&bytes)).filter(|_| kept);
-        let decided = found.is_empty();
-        findings.extend(found);
-        let (whole, app) = match detail {
-            Detail::Whole => (Some(app), None),
-            Detail::Pollers(_) => (None, Some(app).filter(|_| kept)),
-        };
-        let record = Record::App { id, marks, app: whole, poller };
-        Self { record, findings, news: kept, decided, blob, app }
+        Self { record, findings, blob, outline, lasting: true }
     }
 }
 
@@ -254,58 +292,53 @@ fn settings(description: &Description, srclibs: &Srclibs) -> Settings {
     sum.finalize().into()
 }
 
-/// Every srclib, those that the cache does not know, and what their files look like.
-fn read_srclibs<'f>(
+/// Every srclib, and those that the cache does not know by the index of their files.
+fn read_srclibs(
     tree: &Tree,
-    files: &'f [File],
+    files: &[File],
+    seen: &Seen,
     known: Option<&Known<'_>>,
-) -> (Srclibs, Vec<NewSrclib>, Vec<Looked<'f>>) {
-    type Read = (Result<Srclib, Finding>, Option<Blob>);
-    let seen = see(files, known);
-    let read = read_all(
-        tree,
+) -> (Srclibs, BTreeMap<usize, Fresh>) {
+    let mut srclibs = Srclibs::new();
+    let mut left = Vec::new();
+    let kept = look_up(known.map_or(&[], |known| &known.srclibs), files, seen);
+    for (i, (file, kept)) in files.iter().zip(kept).enumerate() {
+        match kept.and_then(|kept| cache::read::<SrclibOutline<'_>>(kept.outline?)) {
+            Some(outline) => {
+                srclibs.insert(file.stem().to_owned(), Ok((&outline).into()));
+            }
+            None => left.push(i),
+        }
+    }
+    let order = in_order(tree, files, left);
+    let read = each(
         files,
-        |i, _| -> Option<Read> {
-            Some((Ok(Srclib::from(known?.srclib(seen.get(i)?.blob?)?)), None))
-        },
-        |reader, file| match reader.read(file) {
+        &order,
+        || tree.reader(),
+        |reader, _, file| match reader.read(file) {
             Ok(bytes) => {
-                (parse::srclib(&file.path, &bytes), file.blob().or_else(|| load::blob_of(&bytes)))
+                let blob = file.blob().or_else(|| load::blob_of(&bytes));
+                (parse::srclib(&file.path(), &bytes), blob)
             }
             Err(error) => (Err(error), None),
         },
     );
-    let (mut srclibs, mut new, mut looks) = (Srclibs::new(), Vec::new(), Vec::new());
-    for ((file, (srclib, blob)), seen) in files.iter().zip(read).zip(seen) {
-        looks.extend(seen.now(file, blob));
+    let mut fresh = BTreeMap::new();
+    for (i, (srclib, blob)) in order.into_iter().zip(read) {
+        let Some(file) = files.get(i) else { continue };
         if let (Ok(srclib), Some(blob)) = (&srclib, blob) {
-            new.push(NewSrclib { blob, srclib: srclib.clone() });
+            let outline = cache::written(&SrclibOutline::from(srclib));
+            fresh.insert(i, Fresh { blob, outline, decision: None });
         }
-        srclibs.insert(file.stem.clone(), srclib);
+        srclibs.insert(file.stem().to_owned(), srclib);
     }
-    (srclibs, new, looks)
+    (srclibs, fresh)
 }
 
-/// What `known` or else `read` makes of each file, in their order.
-fn read_all<T: Send>(
-    tree: &Tree,
-    files: &[File],
-    known: impl Fn(usize, &File) -> Option<T> + Sync,
-    read: impl Fn(&Reader<'_>, &File) -> T + Sync,
-) -> Vec<T> {
-    let all: Vec<usize> = (0..files.len()).collect();
-    let mut found = each(files, &all, || (), |(), i, file| known(i, file));
-    let missing: Vec<usize> =
-        all.into_iter().filter(|&i| found.get(i).is_none_or(Option::is_none)).collect();
-    // To find the order takes longer than to read a few.
-    let order = if missing.len() > BLOCK { tree.fastest_order(files, missing) } else { missing };
-    let read = each(files, &order, || tree.reader(), |reader, _, file| read(reader, file));
-    for (i, read) in order.into_iter().zip(read) {
-        if let Some(slot) = found.get_mut(i) {
-            *slot = Some(read);
-        }
-    }
-    found.into_iter().flatten().collect()
+/// Those indices of `files` in the order in which they are read fastest. To find that takes longer
+/// than to read a few.
+fn in_order(tree: &Tree, files: &[File], indices: Vec<usize>) -> Vec<usize> {
+    if indices.len() > BLOCK { tree.fastest_order(files, indices) } else { indices }
 }
 
 /// What `work` makes of the files at `indices`, in the order of these. Each thread, one for each
@@ -345,150 +378,80 @@ fn each<S, T: Send>(
     all.into_iter().flat_map(|(_, done)| done).collect()
 }
 
-/// What can be told of a file without reading it.
-#[derive(Clone, Copy, Default)]
+/// What can be told of files without reading them.
 struct Seen {
-    /// What it looks like, in a checkout.
-    look: Option<Look>,
-    blob: Option<Blob>,
+    /// What they look like, in a checkout; else empty.
+    looks: Vec<Option<Look>>,
+    blobs: Vec<Option<Blob>>,
 }
-
-/// A file of a checkout, for the next run to know.
-type Looked<'f> = (&'f str, Look, Blob);
 
 impl Seen {
-    /// The same once its blob is known.
-    fn now(self, file: &File, blob: Option<Blob>) -> Option<Looked<'_>> {
-        Some((file.path.as_str(), self.look?, self.blob.or(blob)?))
-    }
-}
-
-fn see(files: &[File], known: Option<&Known<'_>>) -> Vec<Seen> {
-    let Some(known) = known else { return vec![Seen::default(); files.len()] };
-    let all: Vec<usize> = (0..files.len()).collect();
-    each(files, &all, || (), |(), _, file| known.see(file))
-}
-
-/// The files of the cache, as they were read.
-struct Cache {
-    folder: PathBuf,
-    blobs: Vec<u8>,
-    /// For a checkout: its root, and what is known of it.
-    checkout: Option<(PathBuf, Vec<u8>)>,
-}
-
-/// What the cache knows.
-struct Known<'c> {
-    cache: &'c Cache,
-    blobs: Blobs<'c>,
-    checkout: Checkout<'c>,
-    /// Before any file was looked at.
-    started: SystemTime,
-}
-
-impl Cache {
-    fn load(folder: &path::Path, tree: &Tree) -> Self {
-        let checkout = tree
-            .folder()
-            .map(|root| (root.to_owned(), cache::load(&cache::checkout(folder, root))));
-        let blobs = cache::load(&cache::blobs(folder));
-        Self { folder: folder.to_owned(), blobs, checkout }
-    }
-
-    fn known(&self) -> Known<'_> {
-        let checkout = self.checkout.as_ref();
-        Known {
-            cache: self,
-            blobs: cache::read(&self.blobs),
-            checkout: checkout.map(|(_, bytes)| cache::read(bytes)).unwrap_or_default(),
-            started: SystemTime::now(),
-        }
-    }
-}
-
-impl Known<'_> {
-    fn app(&self, blob: Blob) -> Option<&Entry<'_>> {
-        found(&self.blobs.apps, blob)
-    }
-
-    fn srclib(&self, blob: Blob) -> Option<&SrclibOutline<'_>> {
-        found(&self.blobs.srclibs, blob)
-    }
-
-    fn see(&self, file: &File) -> Seen {
-        let Some((root, _)) = &self.cache.checkout else {
-            return Seen { look: None, blob: file.blob() };
+    /// Looks at the files of one folder, if there is a cache to know them by.
+    fn of(
+        tree: &Tree,
+        folder: &str,
+        files: &[File],
+        known: Option<&Known<'_>>,
+        now: SystemTime,
+    ) -> Self {
+        let none = Self { looks: Vec::new(), blobs: Vec::new() };
+        let Some(known) = known else { return none };
+        let Some(root) = tree.folder() else {
+            return Self { looks: Vec::new(), blobs: files.iter().map(File::blob).collect() };
         };
-        let look = Look::of(&root.join(&file.path), self.started);
-        let files = &self.checkout.files;
-        let then = files.binary_search_by(|(path, ..)| (*path).cmp(&file.path)).ok();
-        let then = then.and_then(|i| files.get(i)).filter(|(_, then, _)| Some(*then) == look);
-        Seen { look, blob: then.map(|(.., blob)| *blob) }
-    }
-
-    /// Adds what is new. That it cannot be written is no reason to fail.
-    fn save(
-        &self,
-        settings: Settings,
-        fresh: &[Fresh],
-        records: &[Record],
-        srclibs: &[NewSrclib],
-        mut looks: Vec<Looked<'_>>,
-    ) {
-        if !fresh.is_empty() || !srclibs.is_empty() {
-            let new = fresh.iter().filter_map(|fresh| {
-                let Record::App { id, poller, .. } = records.get(fresh.record)? else {
-                    return None;
-                };
-                let outline = match &fresh.app {
-                    Some(app) => Outline::from(&**app),
-                    None => self.app(fresh.blob)?.outline,
-                };
-                let poller = poller.as_ref().map(KnownPoller::from).map_err(|reason| *reason);
-                let decision = fresh.decided.then(|| Decision { id: id.as_str(), poller });
-                Some((fresh.blob, Entry { outline, decision }))
-            });
-            let mut old = self.blobs.apps.clone();
-            if self.blobs.settings != settings {
-                for (_, entry) in &mut old {
-                    entry.decision = None;
+        let Ok(opened) = std::fs::File::open(root.join(folder)) else { return none };
+        let all: Vec<usize> = (0..files.len()).collect();
+        let looks =
+            each(files, &all, || (), |(), _, file| Look::of(opened.as_fd(), file.read_name(), now));
+        let mut then = match folder {
+            METADATA => known.metadata_looks.as_slice(),
+            _ => known.srclib_looks.as_slice(),
+        };
+        let blobs = files
+            .iter()
+            .zip(&looks)
+            .map(|(file, look)| {
+                let stem = file.stem();
+                while let Some((_, rest)) = then.split_first().filter(|(l, _)| l.stem < stem) {
+                    then = rest;
                 }
-            }
-            let new_srclibs = srclibs.iter().map(|new| (new.blob, (&new.srclib).into()));
-            let all = Blobs {
-                settings,
-                apps: joined(new.collect(), old),
-                srclibs: joined(new_srclibs.collect(), self.blobs.srclibs.clone()),
-            };
-            let _ = cache::save(&cache::blobs(&self.cache.folder), &all);
-        }
-        let Some((root, _)) = &self.cache.checkout else { return };
-        looks.sort_unstable_by_key(|(path, ..)| *path);
-        // A link and what it leads to are one file.
-        looks.dedup_by_key(|(path, ..)| *path);
-        if looks != self.checkout.files {
-            let checkout = Checkout { files: looks };
-            let _ = cache::save(&cache::checkout(&self.cache.folder, root), &checkout);
-        }
+                let mut same = then.iter().take_while(|looked| looked.stem == stem);
+                same.find(|looked| Some(looked.look) == *look).map(|looked| looked.blob)
+            })
+            .collect();
+        Self { looks, blobs }
+    }
+
+    fn blob(&self, index: usize) -> Option<Blob> {
+        self.blobs.get(index).copied().flatten()
+    }
+
+    /// Those files of a checkout that were read now, for the next run to know.
+    fn news<'f>(&self, files: &'f [File], fresh: &BTreeMap<usize, Fresh>) -> Vec<Looked<'f>> {
+        let news = |(&i, fresh): (&usize, &Fresh)| {
+            let look = self.looks.get(i).copied().flatten()?;
+            let stem = files.get(i)?.stem();
+            self.blob(i).is_none().then_some(Looked { stem, look, blob: fresh.blob })
+        };
+        fresh.iter().filter_map(news).collect()
     }
 }
 
-/// What a list in the order of blobs has of one.
-fn found<T>(list: &[(Blob, T)], blob: Blob) -> Option<&T> {
-    let at = list.binary_search_by(|(other, _)| other.cmp(&blob)).ok()?;
-    list.get(at).map(|(_, value)| value)
-}
-
-/// Two lists in the order of their blobs, of which the new one goes before the old one; that is
-/// forgotten once it is long.
-fn joined<T>(new: Vec<(Blob, T)>, old: Vec<(Blob, T)>) -> Vec<(Blob, T)> {
-    let mut all = new;
-    if old.len() <= MOST {
-        all.extend(old);
-    }
-    all.sort_by_key(|(blob, _)| *blob);
-    all.dedup_by_key(|(blob, _)| *blob);
-    all
+/// What `kept` has of each file. Both are in the order of stems, so they are walked together.
+fn look_up<'k, 'a>(
+    mut kept: &'k [Kept<'a>],
+    files: &[File],
+    seen: &Seen,
+) -> Vec<Option<&'k Kept<'a>>> {
+    let find = |(file, blob): (&File, &Option<Blob>)| {
+        let stem = file.stem();
+        while let Some((_, rest)) = kept.split_first().filter(|(first, _)| first.stem < stem) {
+            kept = rest;
+        }
+        let mut same = kept.iter().take_while(|kept| kept.stem == stem);
+        same.find(|kept| blob.as_ref().is_some_and(|blob| kept.blob == blob))
+    };
+    files.iter().zip(&seen.blobs).map(find).collect()
 }
 
 /// Overrides that name apps of which there is none.

@@ -23,6 +23,9 @@ pub use values::{
     Branch, Duration, EnvName, Glob, Listen, Name, SecretName, Size, TimeOfDay, VagrantName, WebUrl,
 };
 
+use serde::Deserialize as _;
+use toml::de::ValueDeserializer;
+
 use crate::finding::{Code, Finding, Place};
 
 /// The most findings that one gate makes on one description. Whoever has mended so many runs the
@@ -45,7 +48,7 @@ pub fn read<'t>(file: &'t str, text: &'t str) -> Result<(Config, Document<'t>), 
     if !findings.is_empty() {
         return Err(findings);
     }
-    match toml::from_str(text) {
+    match Config::deserialize(ValueDeserializer::from(document.root().clone())) {
         Ok(config) => Ok((config, document)),
         Err(error) => Err(vec![Finding::new(
             Code::ConfigValue,

@@ -22,6 +22,11 @@ impl AppId {
         (package || sum).then(|| Self(name.to_owned()))
     }
 
+    /// An id that was found to be one before, and that was kept.
+    pub(crate) fn known(name: &str) -> Self {
+        Self(name.to_owned())
+    }
+
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -8,12 +8,12 @@ mod settings;
 mod steps;
 mod triggers;
 
+pub use pollers::poller;
+
 use crate::buildbot::python::{Call, Expr, Name as PythonName};
 use crate::buildbot::{Master, Object};
 use crate::config::{self, Access, LockScope, Name, Scalar, Secret, TextOrSecret};
-use crate::fdroid::AppId;
 use crate::pipeline::{self, Pipeline};
-use crate::resolve::apps::Poller;
 use crate::template::{Part, Template};
 
 /// The category of changes in the sources of apps.
@@ -22,19 +22,14 @@ pub const APP_SOURCE: &str = "app-source";
 /// The category of changes in fdroiddata.
 pub const FDROIDDATA: &str = "fdroiddata";
 
-/// Every master of the pipeline, in order of their names. `pollers` are those of all active apps.
+/// Every master of the pipeline, in order of their names, but for the pollers of apps.
 #[must_use]
-pub fn lower(pipeline: &Pipeline, pollers: &[(AppId, Poller)]) -> Vec<Master> {
+pub fn lower(pipeline: &Pipeline) -> Vec<Master> {
     let masters = pipeline.masters.iter();
-    masters.map(|(name, master)| lower_master(pipeline, name, master, pollers)).collect()
+    masters.map(|(name, master)| lower_master(pipeline, name, master)).collect()
 }
 
-fn lower_master(
-    pipeline: &Pipeline,
-    name: &Name,
-    master: &pipeline::Master,
-    pollers: &[(AppId, Poller)],
-) -> Master {
+fn lower_master(pipeline: &Pipeline, name: &Name, master: &pipeline::Master) -> Master {
     Master {
         name: name.as_str().to_owned(),
         settings: settings::settings(master),
@@ -48,9 +43,7 @@ fn lower_master(
         schedulers: triggers::schedulers(master),
         change_sources: triggers::change_sources(pipeline, master),
         services: reporters::services(master),
-        pollers: master
-            .waits_for(&config::Trigger::AppSource)
-            .then(|| pollers::pollers(pipeline, pollers)),
+        polls_apps: master.waits_for(&config::Trigger::AppSource),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The pollers of apps. They are short, for there are thousands: what most of them share stands
+//! The poller of an app. They are short, for there are thousands: what most of them share stands
 //! once, in the functions that `pollers.py` gives these names.
 
 use super::object;
@@ -8,22 +8,17 @@ use crate::fdroid::AppId;
 use crate::pipeline::Pipeline;
 use crate::resolve::apps::{Poller, Watch};
 
-/// One object for each app, in the order of `pollers`. An interval stands there only where it is
-/// not the common one.
-pub(super) fn pollers(pipeline: &Pipeline, pollers: &[(AppId, Poller)]) -> Vec<Object> {
+/// The poller of the app `id`. Its interval stands there only where it is not the common one.
+#[must_use]
+pub fn poller(pipeline: &Pipeline, id: &AppId, poller: &Poller) -> Object {
     let common = pipeline.apps.poll_interval.as_secs();
-    pollers
-        .iter()
-        .map(|(id, poller)| {
-            let call = |function| Call::new(function).arg(id.as_str()).arg(poller.url.as_str());
-            let call = match &poller.watch {
-                Watch::GitTags { tags } => call("git").kwarg("tags", tags.as_str()),
-                Watch::GitBranch { branch } => call("git").kwarg_opt("branch", branch.as_deref()),
-                Watch::Hg { branch } => call("hg").kwarg_opt("branch", branch.as_deref()),
-                Watch::Svn => call("svn"),
-            };
-            let interval = (poller.interval != common).then_some(poller.interval);
-            object(id.as_str(), call.kwarg_opt("pollInterval", interval))
-        })
-        .collect()
+    let call = |function| Call::new(function).arg(id.as_str()).arg(poller.url.as_str());
+    let call = match &poller.watch {
+        Watch::GitTags { tags } => call("git").kwarg("tags", tags.as_str()),
+        Watch::GitBranch { branch } => call("git").kwarg_opt("branch", branch.as_deref()),
+        Watch::Hg { branch } => call("hg").kwarg_opt("branch", branch.as_deref()),
+        Watch::Svn => call("svn"),
+    };
+    let interval = (poller.interval != common).then_some(poller.interval);
+    object(id.as_str(), call.kwarg_opt("pollInterval", interval))
 }

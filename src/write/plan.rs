@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::{Action, IoContext as _};
 use super::manifest::{self, BASEDIR_FILES, PYCACHE};
-use super::{Changes, PROVENANCE, WriteError};
+use super::{Changes, PROVENANCE, WriteError, holds};
 
 /// What has to be done to make the set on disk a new one. Paths are relative to the set.
 #[derive(Default)]
@@ -105,7 +105,7 @@ impl Plan {
         // Every path of a set is UTF-8.
         let name = path.to_str().unwrap_or_default();
         if let Some(bytes) = files.get(name) {
-            if is_file && read()? == **bytes {
+            if is_file && holds(&full, bytes).context(Action::Read, &full)? {
                 self.unchanged.insert(name.to_owned());
             } else {
                 self.changes.changed.push(name.to_owned());

@@ -121,6 +121,60 @@ def test_a_damaged_cache_is_none(bare: Path, tmp_path: Path) -> None:
     assert check(bare, cache) == full
 
 
+def test_what_is_new_is_added_and_does_not_pile_up(bare: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    file = cache / "fdroid-bb/blobs"
+    full = {n: check(bare, NOWHERE, "--rev", f"HEAD~{n}") for n in (30, 1, 0)}
+    sizes: list[int] = []
+    for n in range(30, -1, -1):
+        before = file.read_bytes() if sizes else b""
+        found = check(bare, cache, "--rev", f"HEAD~{n}")
+        assert found == full.get(n, found)
+        now = file.read_bytes()
+        assert now.startswith(before), "the rest is not touched"
+        sizes.append(len(now))
+    assert sizes[-1] < sizes[0] * 1.05
+    # The last part cut short, wrong, and of another version that did not see the first line.
+    whole = file.read_bytes()
+    for bytes_ in (whole[:-1], whole[:-9] + b"?" + whole[-8:], whole + whole[-80:]):
+        file.write_bytes(bytes_)
+        assert check(bare, cache) == full[0]
+    # What no branch has any more is forgotten in time.
+    for n in range(31, 900, 40):
+        check(bare, cache, "--rev", f"HEAD~{n}")
+    assert file.stat().st_size < sizes[0] * 1.5
+
+
+def test_findings_are_kept_as_they_were(corpus: Path, tmp_path: Path) -> None:
+    data = tmp_path / "fdroiddata"
+    subprocess.run(["git", "clone", "-q", "-s", str(corpus), str(data)], check=True, timeout=120)
+    long = ["Categories:"] + [f"NoField{n}: 1" for n in range(30)]
+    texts = {
+        "a.broken.one": ["Repo: [", "\u202e: \x1b[1m"],
+        "a.many.findings": long,
+        "a.srclib.missing": ["RepoType: srclib", "Repo: None", "UpdateCheckMode: Tags"],
+        "a.refused": ["RepoType: git", "Repo: ext::sh", "UpdateCheckMode: Tags"],
+        "9.no.id": ["Repo: https://example.com/x.git"],
+    }
+    for name, text in texts.items():
+        (data / f"metadata/{name}.yml").write_text("\n".join(text) + "\n")
+    time.sleep(3)
+    cache = tmp_path / "cache"
+    full = check(data, NOWHERE)
+    for name in texts:
+        assert name in full[0]
+    assert "Repo: ext::sh" in full[0], "the line is shown"
+    assert check(data, cache) == full
+    kept = (cache / "fdroid-bb/blobs").stat()
+    assert check(data, cache) == full
+    assert (cache / "fdroid-bb/blobs").stat().st_mtime_ns == kept.st_mtime_ns, "all was known"
+    # A srclib that comes changes what apps are decided to be, not what they say.
+    (data / "srclibs/None.yml").write_text("RepoType: git\nRepo: https://example.com/x.git\n")
+    full = check(data, NOWHERE)
+    for _ in range(2):
+        assert check(data, cache) == full
+
+
 def test_another_description_decides_anew(bare: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     full = check(bare, NOWHERE)

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use fdroid_bb::apply::{self, Basedir, Failure, New, Refusal, Told, Undone, kept};
 use fdroid_bb::diff::model::{Kind, Model};
 use fdroid_bb::diff::{Causes, Diff};
-use fdroid_bb::render::polled_apps;
+use fdroid_bb::render::{POLLERS, polled_apps};
 use fdroid_bb::text::{count, list};
 use fdroid_bb::write::{Output, OutputSet, SET_DIR, WriteError};
 use indicatif::HumanDuration;
@@ -80,7 +80,10 @@ fn compile_and_bring(
     }
     diff::say(&compiled.diff, &options.shown, out)?;
     let Compiled { set, provenance, diff, read, .. } = compiled;
-    let pollers = polled_apps(set.texts()).into_iter().map(|(master, apps)| (master, apps.len()));
+    let pollers = set.texts().filter_map(|(path, text)| {
+        let master = path.strip_suffix(POLLERS)?.strip_suffix('/')?;
+        Some((master.to_owned(), polled_apps(text).len()))
+    });
     *seen = Some(metrics::Compiled { read, pollers: pollers.collect() });
     let new = New { set: &set, provenance: &provenance, diff: &diff };
     let exit = if options.shown.format == DiffFormat::Json {

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::Exit;
 use crate::cli::{Inputs, Listing, Strictness};
 use crate::input;
-use crate::report::{Totals, kind, tally, thousands};
+use crate::report::{self, Totals, kind, tally, thousands};
 
 /// One line of the listing for machines.
 #[derive(Serialize)]
@@ -42,7 +42,7 @@ pub fn list(
     let read = match input::read_whole(inputs) {
         Ok(read) => read,
         Err(findings) => {
-            input::say(err, inputs, None, &findings)?;
+            report::findings(err, &findings)?;
             return Ok(Exit::Invalid);
         }
     };

@@ -11,6 +11,7 @@ use crate::Exit;
 use crate::cli::{Format, Inputs, Strictness};
 use crate::generate::{invalid, say_result};
 use crate::input::{self, Read};
+use crate::report;
 use crate::reports::{Baseline, Report};
 
 /// What `check` was asked for.
@@ -36,7 +37,7 @@ pub fn check(
         Err(findings) => {
             return match write_reports(options, &findings, err)? {
                 Some(exit) => Ok(exit),
-                None => invalid(inputs, &findings, format, out, err),
+                None => invalid(&findings, format, out, err),
             };
         }
     };
@@ -45,7 +46,7 @@ pub fn check(
     }
     let exit = input::exit(&read.findings, &options.strictness, &read.apps);
     if format == Format::Text {
-        input::say(err, inputs, Some(&read.tree), &read.findings)?;
+        report::findings(err, &read.findings)?;
     }
     if let Some(exit) = write_reports(options, &read.findings, err)? {
         return Ok(exit);

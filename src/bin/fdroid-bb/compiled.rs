@@ -15,6 +15,7 @@ use crate::Exit;
 use crate::cli::Inputs;
 use crate::generate::{output_set, vanishing};
 use crate::input::{self, Read};
+use crate::report;
 
 /// A set that could take the place of the one on disk.
 pub struct Compiled {
@@ -43,13 +44,13 @@ pub fn compile(
     let read = match input::read(inputs) {
         Ok(read) => read,
         Err(findings) => {
-            input::say(err, inputs, None, &findings)?;
+            report::findings(err, &findings)?;
             return Ok(Err(Stopped(Exit::Invalid)));
         }
     };
     let errors: Vec<Finding> =
         read.findings.iter().filter(|f| f.severity == Severity::Error).cloned().collect();
-    input::say(err, inputs, Some(&read.tree), &errors)?;
+    report::findings(err, &errors)?;
     let stop = |err: &mut dyn Write, message: String, help: &str, exit: Exit| {
         writeln!(err, "error: {message}\nhelp: {help}")?;
         Ok(Err(Stopped(exit)))

@@ -17,6 +17,7 @@ use crate::cli::{DiffFormat, Inputs, Shown};
 use crate::compiled::{self, Compiled, Stopped};
 use crate::generate::output_set;
 use crate::input;
+use crate::report;
 
 /// One of two things that are compared.
 struct Side {
@@ -46,7 +47,7 @@ pub fn diff(
     let (old, new) = match sides {
         Ok(sides) => sides,
         Err(Unreadable::Findings(findings)) => {
-            input::say(err, inputs, None, &findings)?;
+            report::findings(err, &findings)?;
             return Ok(Exit::Invalid);
         }
         Err(Unreadable::Message(message, help)) => {

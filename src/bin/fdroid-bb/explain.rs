@@ -18,6 +18,7 @@ use serde_json::json;
 use crate::Exit;
 use crate::cli::{Format, Inputs};
 use crate::input::{self, Read};
+use crate::report;
 
 /// The tag that is tried if none is asked for.
 const TAG: &str = "v1.2";
@@ -37,7 +38,7 @@ pub fn explain(
     let read = match input::read(inputs) {
         Ok(read) => read,
         Err(findings) => {
-            input::say(err, inputs, None, &findings)?;
+            report::findings(err, &findings)?;
             return Ok(Exit::Invalid);
         }
     };
@@ -66,7 +67,7 @@ pub fn explain(
         }
         Format::Text => told.say(out)?,
     }
-    input::say(err, inputs, Some(&read.tree), &found)?;
+    report::findings(err, &found)?;
     Ok(Exit::Clean)
 }
 

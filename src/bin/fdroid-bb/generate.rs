@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use fdroid_bb::finding::Finding;
-use fdroid_bb::render::polled_apps;
+use fdroid_bb::render::{POLLERS, polled_apps};
 use fdroid_bb::text::{count, list};
 use fdroid_bb::write::{self, Changes, OutputSet, SET_DIR, WriteError};
 use fdroid_bb::{compile, load};
@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::Exit;
 use crate::cli::{Format, Inputs, Strictness};
 use crate::input::{self, Read};
-use crate::report::{Totals, tally, thousands};
+use crate::report::{self, Totals, tally, thousands};
 
 /// The version of the JSON that `--format json` gives.
 const JSON_VERSION: u32 = 1;
@@ -43,10 +43,10 @@ pub fn generate(
     let format = options.format;
     let read = match input::read(inputs) {
         Ok(read) => read,
-        Err(findings) => return invalid(inputs, &findings, format, out, err),
+        Err(findings) => return invalid(&findings, format, out, err),
     };
     if format == Format::Text {
-        input::say(err, inputs, Some(&read.tree), &read.findings)?;
+        report::findings(err, &read.findings)?;
     }
     let exit = input::exit(&read.findings, &options.strictness, &read.apps);
     if exit != Exit::Clean {
@@ -104,6 +104,8 @@ pub fn generate(
         }
     };
     say_result(&read, Some((&changes, options)), started, format, out)?;
+    // The process ends: to free what thousands of apps hold would be for nothing.
+    std::mem::forget(read);
     if options.check && !changes.is_empty() {
         let path = |path: &Path| quoted(&path.display().to_string());
         write!(err, "to update it: fdroid-bb generate --config {}", path(&inputs.config))?;
@@ -136,23 +138,26 @@ pub fn output_set(files: BTreeMap<String, String>) -> Result<OutputSet, WriteErr
 
 /// What to say if more than `limit` percent of a master's pollers would vanish.
 pub fn vanishing(folder: &Path, files: &BTreeMap<String, String>, limit: u8) -> Option<String> {
-    let old: Vec<(String, String)> = std::fs::read_dir(folder.join(SET_DIR))
-        .ok()?
-        .filter_map(|entry| {
-            let name = entry.ok()?.file_name().into_string().ok()?;
-            let text = std::fs::read_to_string(folder.join(SET_DIR).join(&name).join("pollers.py"));
-            let path = format!("{name}/pollers.py");
-            Some((path, text.ok()?))
-        })
-        .filter(|(path, text)| files.get(path) != Some(text))
+    let folders = std::fs::read_dir(folder.join(SET_DIR)).ok()?.flatten();
+    let mut masters: Vec<String> = folders
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .filter_map(|entry| entry.file_name().into_string().ok())
         .collect();
-    let old = polled_apps(old.iter().map(|(path, text)| (path.as_str(), text.as_str())));
-    let new = polled_apps(files.iter().map(|(path, text)| (path.as_str(), text.as_str())));
-    old.iter().find_map(|(master, apps)| {
-        let gone: Vec<&str> = match new.get(master) {
-            Some(now) => apps.difference(now).map(String::as_str).collect(),
-            None => apps.iter().map(String::as_str).collect(),
-        };
+    masters.sort();
+    masters.iter().find_map(|master| {
+        let file = folder.join(SET_DIR).join(master).join(POLLERS);
+        let new = files.get(&format!("{master}/{POLLERS}")).map_or("", String::as_str);
+        if write::holds(&file, new.as_bytes()).unwrap_or(false) {
+            return None;
+        }
+        let old = std::fs::read_to_string(file).ok()?;
+        let apps = polled_apps(&old);
+        let mut now = polled_apps(new).into_iter().peekable();
+        let mut gone = apps.clone();
+        gone.retain(|id| {
+            while now.next_if(|other| other < id).is_some() {}
+            now.peek() != Some(id)
+        });
         (gone.len() * 100 > apps.len() * usize::from(limit)).then(|| {
             let more = gone.len().saturating_sub(NAMES_SHOWN);
             let more = if more == 0 { String::new() } else { format!(" and {more} more") };
@@ -168,7 +173,6 @@ pub fn vanishing(folder: &Path, files: &BTreeMap<String, String>, limit: u8) -> 
 }
 
 pub fn invalid(
-    inputs: &Inputs,
     findings: &[Finding],
     format: Format,
     out: &mut dyn Write,
@@ -176,7 +180,7 @@ pub fn invalid(
 ) -> io::Result<Exit> {
     match format {
         Format::Text => {
-            input::say(err, inputs, None, findings)?;
+            report::findings(err, findings)?;
             writeln!(err, "findings: {}", tally(findings))?;
         }
         Format::Json => {

@@ -1,11 +1,10 @@
 //! Reading what every command reads, and judging what was found.
 
-use std::io::{self, Write};
-use std::path::Path;
 use std::sync::OnceLock;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use fdroid_bb::cache;
+use fdroid_bb::cache::{self, Cache};
 use fdroid_bb::compile::{self, Apps, Description, Detail};
 use fdroid_bb::finding::{Finding, Severity};
 use fdroid_bb::load::Tree;
@@ -13,7 +12,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::Exit;
 use crate::cli::{Inputs, Strictness};
-use crate::report;
 
 /// How long work may go on before a bar shows its progress.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -32,7 +30,7 @@ pub struct Read {
 /// # Errors
 /// All findings, where one of them leaves nothing to go on with.
 pub fn read(inputs: &Inputs) -> Result<Read, Vec<Finding>> {
-    read_detail(inputs, Detail::Pollers(cache::folder().as_deref()))
+    read_with(inputs, true)
 }
 
 /// Reads the description, and of the apps all.
@@ -40,15 +38,22 @@ pub fn read(inputs: &Inputs) -> Result<Read, Vec<Finding>> {
 /// # Errors
 /// All findings, where one of them leaves nothing to go on with.
 pub fn read_whole(inputs: &Inputs) -> Result<Read, Vec<Finding>> {
-    read_detail(inputs, Detail::Whole)
+    read_with(inputs, false)
 }
 
-fn read_detail(inputs: &Inputs, detail: Detail<'_>) -> Result<Read, Vec<Finding>> {
-    let (description, tree) = std::thread::scope(|scope| {
-        let tree = scope.spawn(|| Tree::open(&inputs.fdroiddata, inputs.rev.as_deref()));
-        (compile::description(&inputs.config), tree.join())
+fn read_with(inputs: &Inputs, pollers_only: bool) -> Result<Read, Vec<Finding>> {
+    // To list a repository takes as long as all that can be done without it.
+    let (path, revision) = (inputs.fdroiddata.clone(), inputs.rev.clone());
+    let tree = thread::spawn(move || {
+        let tree = Tree::open(&path, revision.as_deref())?;
+        tree.metadata().and(tree.srclibs())?;
+        Ok(tree)
     });
-    let tree = tree.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    let root = inputs.rev.is_none().then_some(inputs.fdroiddata.as_path());
+    let cache = cache::folder().filter(|_| pollers_only).map(|folder| Cache::load(&folder, root));
+    let known = cache.as_ref().map(Cache::known);
+    let description = compile::description(&inputs.config);
+    let tree = tree.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     let (description, tree) = match (description, tree) {
         (Ok(description), Ok(tree)) => (description, tree),
         (Ok(_), Err(finding)) => return Err(vec![finding]),
@@ -58,6 +63,7 @@ fn read_detail(inputs: &Inputs, detail: Detail<'_>) -> Result<Read, Vec<Finding>
             return Err(findings);
         }
     };
+    let detail = if pollers_only { Detail::Pollers(known.as_ref()) } else { Detail::Whole };
     let apps = read_apps(&description, &tree, detail).map_err(|finding| vec![finding])?;
     let findings = description.findings.iter().chain(&apps.findings).cloned().collect();
     Ok(Read { description, tree, apps, findings })
@@ -68,7 +74,9 @@ fn read_detail(inputs: &Inputs, detail: Detail<'_>) -> Result<Read, Vec<Finding>
 /// # Errors
 /// When `tree` cannot be listed.
 pub fn apps(description: &Description, tree: &Tree) -> Result<Apps, Finding> {
-    read_apps(description, tree, Detail::Pollers(cache::folder().as_deref()))
+    let cache = cache::folder().map(|folder| Cache::load(&folder, tree.folder()));
+    let known = cache.as_ref().map(Cache::known);
+    read_apps(description, tree, Detail::Pollers(known.as_ref()))
 }
 
 /// Reads the apps, with a bar where that takes long.
@@ -77,30 +85,6 @@ fn read_apps(description: &Description, tree: &Tree, detail: Detail<'_>) -> Resu
     let apps = compile::apps(description, tree, detail, &|done, total| progress.at(done, total));
     progress.end();
     apps
-}
-
-/// Says all findings, each with the line it points at.
-pub fn say(
-    err: &mut dyn Write,
-    inputs: &Inputs,
-    tree: Option<&Tree>,
-    findings: &[Finding],
-) -> io::Result<()> {
-    let reader = tree.map(Tree::reader);
-    // Findings come in the order of their files, so one file is remembered.
-    let mut file_shown = String::new();
-    let mut text = String::new();
-    report::findings(err, findings, &mut |file, line| {
-        if file != file_shown {
-            text = if Path::new(file) == inputs.config {
-                compile::read_description(&inputs.config).unwrap_or_default()
-            } else {
-                reader.as_ref().and_then(|reader| reader.text(file)).unwrap_or_default()
-            };
-            file.clone_into(&mut file_shown);
-        }
-        text.lines().nth(line as usize - 1).map(ToOwned::to_owned)
-    })
 }
 
 /// How a command ends that found `findings`.

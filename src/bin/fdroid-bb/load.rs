@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::Exit;
 use crate::cli::{Format, Inputs};
 use crate::input;
-use crate::report::thousands;
+use crate::report::{self, thousands};
 
 /// How many hosts are named.
 const HOSTS: usize = 10;
@@ -55,7 +55,7 @@ pub fn load(
     let read = match input::read(inputs) {
         Ok(read) => read,
         Err(findings) => {
-            input::say(err, inputs, None, &findings)?;
+            report::findings(err, &findings)?;
             return Ok(Exit::Invalid);
         }
     };

@@ -188,7 +188,7 @@ fn graph(
             Ok(Exit::Clean)
         }
         Err(findings) => {
-            input::say(err, inputs, None, &findings)?;
+            report::findings(err, &findings)?;
             Ok(Exit::Invalid)
         }
     }

@@ -5,25 +5,22 @@ use std::io::{self, Write};
 
 use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
 use fdroid_bb::compile::{Apps, Record};
-use fdroid_bb::finding::{Code, Finding, Place, Severity, Span};
+use fdroid_bb::finding::{ALIKE, Code, Finding, Place, Severity};
 use fdroid_bb::resolve::apps::{Poller, Watch};
 use fdroid_bb::text::count;
 
-/// How many warnings of one kind are shown with their lines; of the rest, the places are told.
-const ALIKE: usize = 5;
-
-/// How many places of them are told.
+/// How many places of warnings that are not shown with their lines are told.
 const PLACES: usize = 20;
 
-/// The most characters of a line that are shown.
-const WIDEST: usize = 160;
+/// Says each finding with the line it points at.
+pub fn findings(out: &mut dyn Write, findings: &[Finding]) -> io::Result<()> {
+    // A terminal is written to in one go.
+    let mut text = Vec::new();
+    write_findings(&mut text, findings)?;
+    out.write_all(&text)
+}
 
-/// Says each finding with the line it points at. `line` gives a line of a file, from 1.
-pub fn findings(
-    out: &mut dyn Write,
-    findings: &[Finding],
-    line: &mut dyn FnMut(&str, u32) -> Option<String>,
-) -> io::Result<()> {
+fn write_findings(out: &mut Vec<u8>, findings: &[Finding]) -> io::Result<()> {
     // The writer drops colours where there is no terminal.
     let renderer = Renderer::styled();
     // Other findings must not show a secret that stands on their line.
@@ -42,20 +39,14 @@ pub fn findings(
         let level = level(finding.severity);
         let title = level.primary_title(&finding.message).id(finding.code.as_str());
         let place = &finding.place;
-        let excerpt = place
-            .span
-            .filter(|_| line_of(place).is_some_and(|line| !secret.contains(&line)))
-            .and_then(|span| {
-                let text = line(&place.file, span.line)?;
-                let hidden = finding.code == Code::ConfigSyntax && may_hold_secret(&text);
-                (!hidden).then(|| (span, excerpt(&text, span)))
-            });
-        let group = if let Some((span, (text, range))) = &excerpt {
+        let shown = line_of(place).is_some_and(|line| !secret.contains(&line));
+        let excerpt = finding.excerpt.as_ref().filter(|_| shown);
+        let group = if let (Some(excerpt), Some(span)) = (excerpt, place.span) {
             title.element(
-                Snippet::source(text)
+                Snippet::source(&excerpt.text)
                     .line_start(span.line as usize)
                     .path(&place.file)
-                    .annotation(AnnotationKind::Primary.span(range.clone())),
+                    .annotation(AnnotationKind::Primary.span(excerpt.marked.clone())),
             )
         } else {
             let mut origin = Origin::path(&place.file);
@@ -97,34 +88,6 @@ fn level(severity: Severity) -> Level<'static> {
 
 fn line_of(place: &Place) -> Option<(&str, u32)> {
     Some((&place.file, place.span?.line))
-}
-
-/// Whether a line that is no TOML may be meant to hold a secret.
-fn may_hold_secret(line: &str) -> bool {
-    let line = line.to_lowercase();
-    let words = ["passw", "passphrase", "secret", "token", "_key"];
-    words.iter().any(|word| line.contains(word)) || (line.contains("://") && line.contains('@'))
-}
-
-/// A line cut to what is worth showing, with nothing in it that moves the cursor or turns the
-/// writing round, and the bytes of `span` in it.
-fn excerpt(line: &str, span: Span) -> (String, std::ops::Range<usize>) {
-    let column = (span.column as usize).saturating_sub(1);
-    let skip = if column > WIDEST / 2 { column - WIDEST / 4 } else { 0 };
-    let mut text = String::new();
-    let (mut start, mut end) = (None, 0);
-    for (i, c) in line.chars().enumerate().skip(skip).take(WIDEST) {
-        if i == column {
-            start = Some(text.len());
-        }
-        let visible = c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric();
-        text.push(if visible { c } else { '\u{fffd}' });
-        if i < column + (span.length.max(1) as usize) {
-            end = text.len();
-        }
-    }
-    let start = start.unwrap_or(text.len());
-    (text, start..end.max(start))
 }
 
 /// Counts of findings: `2 errors, 1 warning`.

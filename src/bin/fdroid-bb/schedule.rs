@@ -18,6 +18,7 @@ use serde_json::json;
 use crate::Exit;
 use crate::cli::{Format, Inputs, Which};
 use crate::input::{self, Read};
+use crate::report;
 
 /// Where a master lays down its password if the description does not say, as fdroidserver has it.
 const PASSWORD_FILE: &str = "/tmp/fdroid-buildbot-sendchange/passwd";
@@ -62,7 +63,7 @@ pub fn schedule(
     let read = match input::read_whole(inputs) {
         Ok(read) => read,
         Err(findings) => {
-            input::say(err, inputs, None, &findings)?;
+            report::findings(err, &findings)?;
             return Ok(Exit::Invalid);
         }
     };
@@ -72,7 +73,7 @@ pub fn schedule(
             Record::App { .. } => None,
         });
         let broken: Vec<_> = broken.collect();
-        input::say(err, inputs, Some(&read.tree), &broken)?;
+        report::findings(err, &broken)?;
         if !broken.is_empty() {
             writeln!(err, "left out: {}\n", count(broken.len(), "app"))?;
         }

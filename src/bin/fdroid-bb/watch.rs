@@ -16,7 +16,7 @@ use signal_hook::iterator::Signals;
 use crate::Exit;
 use crate::apply::{self, Options};
 use crate::cli::Inputs;
-use crate::input;
+use crate::report;
 
 /// How long a fetch may take.
 const FETCH: Duration = Duration::from_secs(120);
@@ -61,7 +61,7 @@ pub fn watch(
     let description = match compile::description(&inputs.config) {
         Ok(description) => description,
         Err(findings) => {
-            input::say(err, inputs, None, &findings)?;
+            report::findings(err, &findings)?;
             return Ok(Exit::Invalid);
         }
     };
