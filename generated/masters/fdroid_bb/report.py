@@ -53,10 +53,8 @@ class Report:
         self._polls.labels(result).inc()
         self._seconds.observe(seconds)
 
-    async def write(
-        self, repositories: Iterable[Repository], hosts: Iterable[Host], *, owed: int
-    ) -> None:
-        """Write both files anew."""
+    def take(self, repositories: Iterable[Repository], hosts: Iterable[Host], *, owed: int) -> str:
+        """Take down how all fare: give the list as it is to be written, and set the numbers."""
         repositories = list(repositories)
         failing = [_entry(r, r.failing) for r in repositories if r.failing is not None]
         failing.sort(key=lambda entry: (not entry["dead"], entry["since"], entry["repository"]))
@@ -71,14 +69,17 @@ class Report:
         self._dead.set(sum(entry["dead"] for entry in failing))
         self._hosts_down.set(len(down))
         self._owed.set(owed)
-        document = {"hosts_down": down, "failing": failing}
-        await threads.deferToThread(self._write, json.dumps(document, indent=1))
+        return json.dumps({"hosts_down": down, "failing": failing}, indent=1)
+
+    async def write(self, document: str) -> None:
+        """Write both files anew."""
+        await threads.deferToThread(self._write, document)
 
     def _write(self, document: str) -> None:
+        write_to_textfile(os.fspath(self._folder / METRICS), self._registry)
         new = self._folder / f"{LIST}.new"
         new.write_text(document + "\n")
         new.replace(self._folder / LIST)
-        write_to_textfile(os.fspath(self._folder / METRICS), self._registry)
 
 
 def _entry(repository: Repository, failing: Failing) -> dict[str, Any]:

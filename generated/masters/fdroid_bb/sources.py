@@ -175,23 +175,25 @@ class Sources:
             log.msg(f"app sources: their state could not be saved: {e}")
 
     async def _save(self) -> None:
-        failing = {
-            repository.key: [f.since, f.polls, f.why]
-            for repository in self._repositories.values()
-            if (f := repository.failing) is not None
-        }
         state = self._master.db.state
         objectid = await state.getObjectId(*_STATE)
+        # Taken down in one go: polls go on while it is saved.
         saved = {
             "alive": round(self._master.reactor.seconds()),
-            "failing": failing,
+            "failing": {
+                repository.key: [f.since, f.polls, f.why]
+                for repository in self._repositories.values()
+                if (f := repository.failing) is not None
+            },
             "owed": [repository.key for repository in self._owed],
         }
+        report, document = self._report, ""
+        if report is not None:
+            repositories, hosts = self._repositories.values(), self.hosts.values()
+            document = report.take(repositories, hosts, owed=len(self._owed))
         await state.setState(objectid, self._key(), saved)
-        if self._report is not None:
-            await self._report.write(
-                self._repositories.values(), self.hosts.values(), owed=len(self._owed)
-            )
+        if report is not None:
+            await report.write(document)
 
     def _stop(self) -> defer.Deferred[None]:
         """End. Only a write under way is waited for."""
