@@ -1,6 +1,9 @@
 //! The stages in a row: from a pipeline description and fdroiddata to the files of the masters.
 
 mod apps;
+mod each;
+mod read;
+mod seen;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;

@@ -1,21 +1,18 @@
 //! Reading every app: from the cache what it knows, the rest from fdroiddata.
 
 use std::collections::BTreeMap;
-use std::num::NonZero;
-use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::SystemTime;
 
 use sha2::{Digest as _, Sha256};
 
+use super::each::{each, in_order};
+use super::read::{Fresh, Read, known_record};
+use super::seen::{Seen, look_up};
 use super::{Apps, Description, Record};
-use crate::cache::{
-    self, Blob, Decision, Kept, Known, KnownFinding, KnownPoller, Look, Looked, News, Settings,
-};
+use crate::cache::{self, Known, News, Settings};
 use crate::config::{Document, Path, Trigger};
-use crate::fdroid::AppId;
-use crate::fdroid::outline::{Outline, SrclibOutline};
+use crate::fdroid::outline::SrclibOutline;
 use crate::finding::{Code, Finding, Place, quote};
 use crate::load::{self, File, METADATA, Reader, SRCLIBS, Tree};
 use crate::parse;
@@ -23,9 +20,6 @@ use crate::pipeline::Pipeline;
 use crate::polls::{self, Load};
 use crate::resolve::apps::{Resolver, Srclibs};
 use crate::text::shown;
-
-/// How many files a thread takes at a time: neighbours in a pack are made from each other.
-const BLOCK: usize = 64;
 
 /// What is wanted of each app.
 #[derive(Clone, Copy, Debug)]
@@ -150,132 +144,6 @@ fn poll_load(description: &Description, apps: &Apps) -> Vec<Finding> {
     .collect()
 }
 
-/// What an earlier run has decided on a file.
-fn known_record(file: &File, decision: Decision<'_>, findings: &mut Vec<Finding>) -> Record {
-    let path = || file.path();
-    findings.extend(decision.findings.iter().map(|finding| finding.on(&path())));
-    match decision.outcome {
-        Ok((marks, poller)) => {
-            let poller = poller.map(|poller| (&poller).into());
-            Record::App { id: AppId::known(file.stem()), marks, app: None, poller }
-        }
-        Err(error) => {
-            Record::Quarantined { stem: file.stem().to_owned(), error: error.on(&path()) }
-        }
-    }
-}
-
-/// What became of one file.
-struct Read {
-    record: Record,
-    findings: Vec<Finding>,
-    /// Its blob, if it was read and is to be kept.
-    blob: Option<Blob>,
-    /// What the cache is to keep of what was read, as it was written.
-    outline: Option<Vec<u8>>,
-    /// Whether it says something of the file's content, which is the same next time.
-    lasting: bool,
-}
-
-/// What the cache is to keep of a file.
-struct Fresh {
-    blob: Blob,
-    /// `None` where it is kept already, or not wanted.
-    outline: Option<Vec<u8>>,
-    decision: Option<Vec<u8>>,
-}
-
-impl Fresh {
-    /// The same as the cache takes it; `old` is what that has.
-    fn kept<'f>(
-        fresh: &'f BTreeMap<usize, Self>,
-        files: &'f [File],
-        old: &[Option<&Kept<'f>>],
-    ) -> Vec<Kept<'f>> {
-        let kept = |(&i, fresh): (&usize, &'f Self)| {
-            let before = old.get(i).copied().flatten().and_then(|kept| kept.outline);
-            let outline = fresh.outline.as_deref().or(before);
-            let decision = fresh.decision.as_deref();
-            Some(Kept::new(files.get(i)?.stem(), &fresh.blob, outline, decision))
-        };
-        fresh.iter().filter_map(kept).collect()
-    }
-}
-
-impl Read {
-    /// What follows from what an earlier run has read; `None` where there is something to find, for
-    /// which its text is needed.
-    fn known(resolver: &Resolver<'_>, file: &File, outline: &Outline<'_>) -> Option<Self> {
-        let id = AppId::known(file.stem());
-        let (poller, findings) = resolver.resolve(&id, outline, "");
-        let record = Record::App { id, marks: outline.marks, app: None, poller };
-        let known = Self { record, findings, blob: None, outline: None, lasting: true };
-        known.findings.is_empty().then_some(known)
-    }
-
-    /// What the cache is to keep of the decision, as it is written.
-    fn kept_decision(&self) -> Option<Vec<u8>> {
-        let outcome = match &self.record {
-            Record::App { marks, poller, .. } => {
-                Ok((*marks, poller.as_ref().map(KnownPoller::from).map_err(|reason| *reason)))
-            }
-            Record::Quarantined { error, .. } => Err(KnownFinding::from(error)),
-        };
-        let findings = self.findings.iter().map(KnownFinding::from).collect();
-        let keep = self.lasting && cache::keeps(&self.findings);
-        keep.then(|| cache::written(&Decision { outcome, findings })).flatten()
-    }
-
-    fn new(resolver: &Resolver<'_>, reader: &Reader<'_>, file: &File, detail: Detail<'_>) -> Self {
-        let unread = |error: Finding| {
-            let findings = vec![error.clone()];
-            let record = Record::Quarantined { stem: file.stem().to_owned(), error };
-            Self { record, findings, blob: None, outline: None, lasting: false }
-        };
-        let path = file.path();
-        let Some(id) = AppId::new(file.stem()) else {
-            let message = format!("`{}` is no application id", shown(file.stem()));
-            let help = "name the file as the app is named: letters, digits, `_` and `.` only";
-            let place = Place::file(shown(&path));
-            return unread(Finding::new(Code::AppIdInvalid, place, message, help));
-        };
-        let bytes = match reader.read(file) {
-            Ok(bytes) => bytes,
-            Err(error) => return unread(error),
-        };
-        let parsed = parse::app(id.clone(), &path, &bytes);
-        let mut findings = parsed.findings;
-        let resolved = parsed.app.map(|app| {
-            let (poller, found) = resolver.resolve(&id, &Outline::from(&app), &path);
-            findings.extend(found);
-            (app, poller)
-        });
-        findings.extend(resolved.as_ref().err().cloned());
-        if !findings.is_empty() {
-            quote(&mut findings, &String::from_utf8_lossy(&bytes));
-        }
-        let keeps = matches!(detail, Detail::Pollers(Some(_)));
-        let blob = keeps.then(|| file.blob().or_else(|| load::blob_of(&bytes))).flatten();
-        let mut outline = None;
-        let record = match resolved {
-            Ok((app, poller)) => {
-                if keeps && findings.is_empty() {
-                    outline = cache::written(&Outline::from(&app));
-                }
-                let marks = app.marks;
-                let app = matches!(detail, Detail::Whole).then(|| Box::new(app));
-                Record::App { id, marks, app, poller }
-            }
-            Err(error) => {
-                // With its excerpt.
-                let error = findings.last().cloned().unwrap_or(error);
-                Record::Quarantined { stem: file.stem().to_owned(), error }
-            }
-        };
-        Self { record, findings, blob, outline, lasting: true }
-    }
-}
-
 /// The sum of all but the apps that decisions follow from.
 fn settings(description: &Description, srclibs: &Srclibs) -> Settings {
     let mut sum = Sha256::new_with_prefix(&description.text);
@@ -333,125 +201,6 @@ fn read_srclibs(
         srclibs.insert(file.stem().to_owned(), srclib);
     }
     (srclibs, fresh)
-}
-
-/// Those indices of `files` in the order in which they are read fastest. To find that takes longer
-/// than to read a few.
-fn in_order(tree: &Tree, files: &[File], indices: Vec<usize>) -> Vec<usize> {
-    if indices.len() > BLOCK { tree.fastest_order(files, indices) } else { indices }
-}
-
-/// What `work` makes of the files at `indices`, in the order of these. Each thread, one for each
-/// processor, has a state of its own and takes files as long as there are any.
-fn each<S, T: Send>(
-    files: &[File],
-    indices: &[usize],
-    begin: impl Fn() -> S + Sync,
-    work: impl Fn(&S, usize, &File) -> T + Sync,
-) -> Vec<T> {
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let state = begin();
-        let mut mine = Vec::new();
-        loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            let Some(block) = indices.chunks(BLOCK).nth(number) else { return mine };
-            let block = block.iter().filter_map(|&i| Some((i, files.get(i)?)));
-            let done: Vec<T> = block.map(|(i, file)| work(&state, i, file)).collect();
-            mine.push((number, done));
-        }
-    };
-    let processors = thread::available_parallelism().map_or(1, NonZero::get);
-    let threads = processors.min(indices.len().div_ceil(BLOCK));
-    let mut all: Vec<(usize, Vec<T>)> = thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
-        let mut all = if threads > 0 { work() } else { Vec::new() };
-        for other in others {
-            match other.join() {
-                Ok(theirs) => all.extend(theirs),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        all
-    });
-    all.sort_unstable_by_key(|(number, _)| *number);
-    all.into_iter().flat_map(|(_, done)| done).collect()
-}
-
-/// What can be told of files without reading them.
-struct Seen {
-    /// What they look like, in a checkout; else empty.
-    looks: Vec<Option<Look>>,
-    blobs: Vec<Option<Blob>>,
-}
-
-impl Seen {
-    /// Looks at the files of one folder, if there is a cache to know them by.
-    fn of(
-        tree: &Tree,
-        folder: &str,
-        files: &[File],
-        known: Option<&Known<'_>>,
-        now: SystemTime,
-    ) -> Self {
-        let none = Self { looks: Vec::new(), blobs: Vec::new() };
-        let Some(known) = known else { return none };
-        let Some(root) = tree.folder() else {
-            return Self { looks: Vec::new(), blobs: files.iter().map(File::blob).collect() };
-        };
-        let Ok(opened) = std::fs::File::open(root.join(folder)) else { return none };
-        let all: Vec<usize> = (0..files.len()).collect();
-        let looks =
-            each(files, &all, || (), |(), _, file| Look::of(opened.as_fd(), file.read_name(), now));
-        let mut then = match folder {
-            METADATA => known.metadata_looks.as_slice(),
-            _ => known.srclib_looks.as_slice(),
-        };
-        let blobs = files
-            .iter()
-            .zip(&looks)
-            .map(|(file, look)| {
-                let stem = file.stem();
-                while let Some((_, rest)) = then.split_first().filter(|(l, _)| l.stem < stem) {
-                    then = rest;
-                }
-                let mut same = then.iter().take_while(|looked| looked.stem == stem);
-                same.find(|looked| Some(looked.look) == *look).map(|looked| looked.blob)
-            })
-            .collect();
-        Self { looks, blobs }
-    }
-
-    fn blob(&self, index: usize) -> Option<Blob> {
-        self.blobs.get(index).copied().flatten()
-    }
-
-    /// Those files of a checkout that were read now, for the next run to know.
-    fn news<'f>(&self, files: &'f [File], fresh: &BTreeMap<usize, Fresh>) -> Vec<Looked<'f>> {
-        let news = |(&i, fresh): (&usize, &Fresh)| {
-            let look = self.looks.get(i).copied().flatten()?;
-            let stem = files.get(i)?.stem();
-            self.blob(i).is_none().then_some(Looked { stem, look, blob: fresh.blob })
-        };
-        fresh.iter().filter_map(news).collect()
-    }
-}
-
-/// What `kept` has of each file. Both are in the order of stems, so they are walked together.
-fn look_up<'k, 'a>(
-    mut kept: &'k [Kept<'a>],
-    files: &[File],
-    seen: &Seen,
-) -> Vec<Option<&'k Kept<'a>>> {
-    let find = |(file, blob): (&File, &Option<Blob>)| {
-        let stem = file.stem();
-        while let Some((_, rest)) = kept.split_first().filter(|(first, _)| first.stem < stem) {
-            kept = rest;
-        }
-        let mut same = kept.iter().take_while(|kept| kept.stem == stem);
-        same.find(|kept| blob.as_ref().is_some_and(|blob| kept.blob == blob))
-    };
-    files.iter().zip(&seen.blobs).map(find).collect()
 }
 
 /// Overrides that name apps of which there is none.

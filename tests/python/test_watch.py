@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from applied import Applied, git
+from applied import CONFIG, Applied, git
 from masters import wait_for
 from program import PROGRAM
 
@@ -71,6 +73,26 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     watched.process.kill()
     watched.process.wait()
     applied.master.stop()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def silent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What a second `watch` says, whose remote takes the call and then says nothing."""
+    folder = tmp_path_factory.mktemp("silent")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        bare = folder / "mirror.git"
+        git(folder, "init", "-q", "--bare", "-b", "master", str(bare))
+        git(bare, "remote", "add", "origin", f"git://127.0.0.1:{server.getsockname()[1]}/x")
+        config = folder / "fdroid-bb.toml"
+        config.write_text(CONFIG.replace("WWW_PORT", "1").replace("PB_PORT", "2"))
+        places = ["--fdroiddata", str(bare), "--out", str(folder), "--basedirs", str(folder)]
+        command = [PROGRAM, "watch", "--config", str(config), *places]
+        log = folder / "watch.log"
+        with log.open("w") as file:
+            process = subprocess.Popen(command, stdout=file, stderr=file)
+        yield log
+        process.kill()
+        process.wait()
 
 
 def test_a_commit_becomes_live_and_one_that_changes_nothing_does_nothing(watched: Watched) -> None:
@@ -173,6 +195,11 @@ def test_a_master_that_is_down_gets_it_when_it_is_back(watched: Watched) -> None
     watched.applied.master.start()
     watched.live(commit)
     assert "org.example.late" in watched.applied.pollers()
+
+
+def test_a_remote_that_says_nothing_is_given_up(silent: Path) -> None:
+    wanted = "fdroiddata cannot be fetched: nothing came within 120 s"
+    wait_for("the end of patience", lambda: wanted in silent.read_text(), 150)
 
 
 def test_it_ends_when_it_is_told_to(watched: Watched) -> None:

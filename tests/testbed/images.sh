@@ -8,9 +8,10 @@
 #                            WORK/docker.box  for Vagrant's docker provider
 #                            WORK/fdroid.tar  for docker images: what recipes/install.sh makes
 #                            WORK/fdroid.box  the same for Vagrant and libvirt
+#                            WORK/systemd.tar the root of a machine that systemd runs
 #                            WORK/wheels      what puts a worker into the bare one
 #
-# The machines have neither systemd nor an initramfs of Debian's: QEMU without KVM boots them in
+# The others have neither systemd nor an initramfs of Debian's: QEMU without KVM boots them in
 # seconds.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -134,6 +135,22 @@ rm -rf fdroid/recipe fdroid/etc/pip.conf fdroid/etc/resolv.conf
 bootable fdroid
 box fdroid fdroid.box
 tar -C fdroid -cf fdroid.tar --exclude=./dev .
+
+echo "machine with systemd"
+mmdebstrap -q --variant=extract --dpkgopt='path-exclude=/usr/share/doc/*' \
+    --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
+    --include=base-files,bash,coreutils,dash,git,grep,libc-bin,libpython3-stdlib,libstdc++6,python3-minimal,sed,systemd,systemd-sysv,util-linux \
+    bookworm systemd.tar
+unpack systemd
+printf '%s\n' 'root:x:0:0:root:/root:/bin/bash' 'nobody:x:65534:65534::/:/bin/false' \
+    'buildbot:x:1000:1000::/srv:/bin/bash' >systemd/etc/passwd
+printf '%s\n' 'root:x:0:' 'buildbot:x:1000:' 'nogroup:x:65534:' >systemd/etc/group
+printf '%s\n' 'passwd: files' 'group: files' 'hosts: files' >systemd/etc/nsswitch.conf
+echo '127.0.0.1 localhost' >systemd/etc/hosts
+echo '/dev/vda / ext4 rw,noatime 0 1' >systemd/etc/fstab
+: >systemd/etc/machine-id
+chroot systemd ldconfig
+tar -C systemd -cf systemd.tar --exclude='./dev/*' .
 
 echo "box for docker"
 mkdir docker

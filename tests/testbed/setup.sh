@@ -79,7 +79,7 @@ if [[ ! -e $folder/complete ]]; then
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
     "$here/images.sh" "$work" "$pip" >&2
-    cp -r "$work"/{root.tar,fdroid.tar,wheels,*.box} "$folder"
+    cp -r "$work"/{root.tar,fdroid.tar,systemd.tar,wheels,*.box} "$folder"
     touch "$folder/complete"
 fi
 
