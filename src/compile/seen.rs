@@ -13,6 +13,7 @@ use crate::load::{File, METADATA, Tree};
 pub(super) struct Seen {
     /// What they look like, in a checkout; else empty.
     looks: Vec<Option<Look>>,
+    /// One for each file.
     blobs: Vec<Option<Blob>>,
 }
 
@@ -25,7 +26,7 @@ impl Seen {
         known: Option<&Known<'_>>,
         now: SystemTime,
     ) -> Self {
-        let none = Self { looks: Vec::new(), blobs: Vec::new() };
+        let none = Self { looks: Vec::new(), blobs: vec![None; files.len()] };
         let Some(known) = known else { return none };
         let Some(root) = tree.folder() else {
             return Self { looks: Vec::new(), blobs: files.iter().map(File::blob).collect() };

@@ -209,11 +209,13 @@ def test_runs_beside_each_other_do_not_harm_it(bare: Path, tmp_path: Path) -> No
 def test_who_has_no_home_gets_none_made(bare: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     config = ROOT / "fdroid-bb.toml"
-    subprocess.run(
+    done = subprocess.run(
         [PROGRAM, "check", "--config", str(config), "--fdroiddata", str(bare)],
         check=True,
         capture_output=True,
+        text=True,
         timeout=60,
         env={"PATH": os.environ["PATH"], "HOME": str(home)},
     )
     assert not home.exists()
+    assert (done.stderr, done.stdout.rpartition("took")[0]) == check(bare, NOWHERE)
