@@ -124,7 +124,7 @@ impl Cache {
             known.settings.push(blobs.settings);
             let of = |kept| Kept { part, ..kept };
             if part == 0 {
-                // Most are here, and say so.
+                // The longest by far is not copied: it says 0 as it is.
                 (known.apps, known.srclibs) = (blobs.apps, blobs.srclibs);
             } else {
                 known.apps.extend(blobs.apps.into_iter().map(of));

@@ -96,8 +96,8 @@ def _release_all_of_master(resource: ChangeSource, masterid: int) -> defer.Defer
 # What a master had when it stopped or died is given up by itself at its next start, or by
 # another. Buildbot does so claim by claim, half a minute for 4,000, and offers no way to have it
 # done otherwise: this replaces the method.
-ChangeSource._masterDeactivated = (  # type: ignore[method-assign]
-    _release_all_of_master  # type: ignore[assignment]
+ChangeSource._masterDeactivated = (  # type: ignore[method-assign]  # no hook is offered
+    _release_all_of_master  # type: ignore[assignment]  # a function, bound when it is called
 )
 
 

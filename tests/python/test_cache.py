@@ -129,7 +129,8 @@ def test_what_is_new_is_added_and_does_not_pile_up(bare: Path, tmp_path: Path) -
     for n in range(30, -1, -1):
         before = file.read_bytes() if sizes else b""
         found = check(bare, cache, "--rev", f"HEAD~{n}")
-        assert found == full.get(n, found)
+        if n in full:
+            assert found == full[n]
         now = file.read_bytes()
         assert now.startswith(before), "the rest is not touched"
         sizes.append(len(now))
