@@ -126,6 +126,7 @@ def main() -> None:
             if port := web_port((source / "master.cfg").read_text()):
                 wait_until_it_answers(port, process, basedir / "twistd.log")
                 print(f"demo: {source.name} runs at http://localhost:{port}/", flush=True)
+        print("demo: log in there as `demo`; the secret web-demo is the password", flush=True)
         print("demo: Ctrl-C stops it", flush=True)
         while all(process.poll() is None for process in processes):
             time.sleep(0.5)
