@@ -135,8 +135,7 @@ class Polling:
         make = StockMaster if template is STOCK else Master
         master = make(self.folder / kind, config(template, self.urls), env={"PATH": path})
         with master:
-            assert master.process is not None
-            pid = master.process.pid
+            pid = master.pid()
             for turn in range(2):
                 if turn:
                     self.push()

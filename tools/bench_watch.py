@@ -195,8 +195,7 @@ def replay(arguments: argparse.Namespace, folder: Path) -> None:
     memories: list[tuple[float, float]] = []
     every = max(1, arguments.commits // max(1, arguments.bad))
     bad, (has, wanted) = 0, run.pollers()
-    assert run.master.process is not None
-    master_pid = run.master.process.pid
+    master_pid = run.master.pid()
     for number, commit in enumerate(commits[1:], 1):
         before = run.master.log().count("beginning configuration update")
         ended, seconds = run.follow(commit)

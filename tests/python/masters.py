@@ -17,6 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+from buildbot.scripts.stop import stop as buildbot_stop
+
+import reaper
 from ask import Answer, ask
 
 T = TypeVar("T")
@@ -140,25 +143,72 @@ class Master:
         path = self.basedir / "twistd.log"
         return path.read_text(errors="replace") if path.exists() else ""
 
-    def start(self) -> Master:
-        """Start, and wait until the web page answers."""
-        command = [self._buildbot, "start", "--nodaemon", str(self.basedir)]
-        if self.isolated:
-            if shutil.which("unshare") is None:
-                raise AssertionError("isolated=True needs unshare")
-            isolate = [sys.executable, str(_HERE / "isolate.py"), *self.addresses, "--"]
-            command = ["unshare", "-n" if os.geteuid() == 0 else "-rn", *isolate, *command]
-        self.process = subprocess.Popen(
-            command, env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
-        )
-        self._wait("the master to start", lambda: "BuildMaster is running" in self.log())
+    def start(self, *, foreground: bool = False) -> Master:
+        """Start, and wait until the web page answers.
+
+        It is a daemon, as the README starts it, or in the `foreground` a child of the test, as it
+        would be a service manager's.
+        """
+        reaper.watch(self.basedir)
+        before = len(self.log())
+        if foreground:
+            command = self._apart([self._buildbot, "start", "--nodaemon", str(self.basedir)])
+            self.process = subprocess.Popen(
+                command, env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
+            )
+            self._wait("the master", lambda: "BuildMaster is running" in self.log()[before:])
+        else:
+            self._start_daemon()
         self._wait("the web page", lambda: self.rest("masters"))
         return self
 
+    def _start_daemon(self) -> None:
+        seconds = f"--start_timeout={self.start_seconds:g}"
+        command = self._apart([self._buildbot, "start", seconds, str(self.basedir)])
+        done = subprocess.run(
+            command, env=self.env, capture_output=True, text=True, timeout=2 * self.start_seconds
+        )
+        if done.returncode:
+            self.stop()
+            said = (
+                f"{done.stdout[-4000:]}{done.stderr[-4000:]}\n--- twistd.log\n{self.log()[-4000:]}"
+            )
+            raise AssertionError(f"buildbot start ended with {done.returncode}\n{said}")
+
+    def _apart(self, command: list[str]) -> list[str]:
+        """The command, in a network of its own if that is wanted. A daemon keeps it."""
+        if not self.isolated:
+            return command
+        if shutil.which("unshare") is None:
+            raise AssertionError("isolated=True needs unshare")
+        isolate = [sys.executable, str(_HERE / "isolate.py"), *self.addresses, "--"]
+        return ["unshare", "-n" if os.geteuid() == 0 else "-rn", *isolate, *command]
+
+    def pid(self) -> int:
+        """Its process. ProcessLookupError if it does not run."""
+        if self.process is not None:
+            pid = self.process.pid
+        else:
+            try:
+                pid = int((self.basedir / "twistd.pid").read_text())
+            except FileNotFoundError as e:
+                raise ProcessLookupError(f"there is no {e.filename}") from e
+        if reaper.works_in(pid) != self.basedir.resolve():
+            raise ProcessLookupError(f"no master is {pid}")
+        return pid
+
+    def runs(self) -> bool:
+        """Whether its process is there."""
+        try:
+            return bool(self.pid())
+        except ProcessLookupError:
+            return False
+
     def _wait(self, what: str, probe: Callable[[], Any]) -> None:
         def alive_and() -> Any:
-            assert self.process is not None
-            if self.process.poll() is not None:
+            # A service manager's child is in its base directory a moment after it was started.
+            gone = not self.runs() if self.process is None else self.process.poll() is not None
+            if gone:
                 raise AssertionError(f"the master ended while waiting for {what}")
             try:
                 return probe()
@@ -184,9 +234,8 @@ class Master:
         """The command, run in the master's network."""
         if not self.isolated:
             return list(command)
-        assert self.process is not None
         flags = ["-n"] if os.geteuid() == 0 else ["-U", "--preserve-credentials", "-n"]
-        return ["nsenter", *flags, "-t", str(self.process.pid), *command]
+        return ["nsenter", *flags, "-t", str(self.pid()), *command]
 
     def ask(
         self,
@@ -260,9 +309,8 @@ class Master:
         """Load the configuration anew; what the log said about it. Fails if it was refused."""
         if config is not None:
             self.write(config)
-        assert self.process is not None
         before = len(self.log())
-        self.process.send_signal(signal.SIGHUP)
+        os.kill(self.pid(), signal.SIGHUP)
         ends = ("configuration update complete", "configuration update aborted", "keep using the")
 
         def said() -> str:
@@ -275,21 +323,35 @@ class Master:
 
     def kill(self) -> None:
         """End it as a crash would."""
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait(10)
+        os.kill(self.pid(), signal.SIGKILL)
+        self._ended(10)
 
     def stop(self) -> None:
         """Stop, by force if it must be."""
-        process, self.process = self.process, None
-        if process is None or process.poll() is not None:
-            return
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(10)
+        if self.process is not None:
+            self.process.terminate()
+        elif self.runs():
+            # `buildbot stop`, without the second that it waits at least.
+            config = {"basedir": str(self.basedir), "quiet": True, "clean": False}
+            assert buildbot_stop(config, wait=False) == 0
+        if not self._ended(30):
+            self.kill()
+
+    def _ended(self, seconds: float) -> bool:
+        """Wait for its end."""
+        if self.process is not None:
+            try:
+                self.process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                return False
+            self.process = None
+            return True
+        end = time.monotonic() + seconds
+        while self.runs():
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.02)
+        return True
 
     def __enter__(self) -> Master:
         return self.start()

@@ -471,8 +471,7 @@ def test_a_server_that_answers_with_gigabytes_is_cut_off(
     url = f"http://127.0.0.1:{endless.server_address[1]}/x.git"
     pollers: Pollers = {"org.endless": {"repourl": url}, "org.beside": {"repourl": good.url}}
     with Master(tmp_path / "master", config(pollers), env=counted_git.env()) as master:
-        assert master.process is not None
-        status = Path(f"/proc/{master.process.pid}/status")
+        status = Path(f"/proc/{master.pid()}/status")
         before = _resident(status)
         wait_for("it to fail", lambda: "(org.endless) failed" in master.log())
         wait_for("the server to notice", lambda: endless.cut_off)  # type: ignore[attr-defined]

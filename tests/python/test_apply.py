@@ -14,7 +14,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -122,7 +122,32 @@ def test_what_a_master_does_not_take_is_undone(applied: Applied, python: str, wo
     assert "main: runs it already" in applied.run("apply")
 
 
-def test_a_restart_is_done_only_where_it_is_allowed(applied: Applied) -> None:
+@pytest.fixture
+def supervised(applied: Applied) -> Iterator[Applied]:
+    """Its master in the foreground, as a service manager runs it."""
+    applied.master.stop()
+    applied.master.start(foreground=True)
+    yield applied
+    applied.master.stop()
+    applied.master.start()
+
+
+def starts_again(applied: Applied, before: Callable[[], object] = lambda: None) -> threading.Thread:
+    """What a service manager does when the master has ended, after `before`."""
+
+    def supervise() -> None:
+        assert applied.master.process is not None
+        applied.master.process.wait()
+        before()
+        applied.master.start(foreground=True)
+
+    supervisor = threading.Thread(target=supervise)
+    supervisor.start()
+    return supervisor
+
+
+def test_a_restart_is_done_only_where_it_is_allowed(supervised: Applied) -> None:
+    applied = supervised
     pid, before = applied.pid(), applied.files()
     text = applied.config.read_text()
     applied.config.write_text(
@@ -136,14 +161,7 @@ def test_a_restart_is_done_only_where_it_is_allowed(applied: Applied) -> None:
     assert "nothing was changed" in said
     assert (applied.pid(), applied.files()) == (pid, before)
 
-    # As a service manager does.
-    def supervise() -> None:
-        assert applied.master.process is not None
-        applied.master.process.wait()
-        applied.master.start()
-
-    supervisor = threading.Thread(target=supervise)
-    supervisor.start()
+    supervisor = starts_again(applied)
     said = applied.run("apply", "--allow-restart")
     supervisor.join()
     assert "main: started again" in said
@@ -153,8 +171,9 @@ def test_a_restart_is_done_only_where_it_is_allowed(applied: Applied) -> None:
 
 
 def test_half_of_a_configuration_is_answered_with_a_restart_where_that_is_allowed(
-    applied: Applied,
+    supervised: Applied,
 ) -> None:
+    applied = supervised
     pid = applied.pid()
     applied.add("org.example.half")
     config = applied.masters / "main/master.cfg"
@@ -165,14 +184,7 @@ def test_half_of_a_configuration_is_answered_with_a_restart_where_that_is_allowe
     # What it takes half of is whole again when it is started again, as the database would be.
     applied.behind(f"cp {config} {whole}; cp {twin} {config}.new; mv {config}.new {config}")
 
-    def supervise() -> None:
-        assert applied.master.process is not None
-        applied.master.process.wait()
-        whole.replace(config)
-        applied.master.start()
-
-    supervisor = threading.Thread(target=supervise)
-    supervisor.start()
+    supervisor = starts_again(applied, lambda: whole.replace(config))
     said = applied.run("apply", "--allow-restart")
     supervisor.join()
     assert "`main` took half of it: starting it again" in said
