@@ -607,6 +607,17 @@ fn a_reader_that_goes_away_is_no_error() {
 }
 
 #[test]
+fn what_cannot_be_written_is_an_error() {
+    let sandbox = Sandbox::new(&["org.example.a"]);
+    for arguments in [&["check"][..], &["apps"], &["schema"], &["--help"], &["check", "--help"]] {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let run = Run::of(sandbox.command(arguments).stdout(full).stderr(Stdio::piped())).ends(1);
+        let wanted = "error: the result cannot be written: No space left on device";
+        assert!(run.stderr.contains(wanted), "{arguments:?}: {}", run.seen());
+    }
+}
+
+#[test]
 fn colour_is_for_terminals() {
     let sandbox = Sandbox::new(&["org.example.a"]);
     sandbox.put("fdroiddata/metadata/org.example.x.yml", "a: [\n");

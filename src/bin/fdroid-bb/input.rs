@@ -1,20 +1,15 @@
 //! Reading what every command reads, and judging what was found.
 
-use std::sync::OnceLock;
 use std::thread;
-use std::time::{Duration, Instant};
 
 use fdroid_bb::cache::{self, Cache};
 use fdroid_bb::compile::{self, Apps, Description, Detail};
 use fdroid_bb::finding::{Finding, Severity};
 use fdroid_bb::load::Tree;
-use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::Exit;
 use crate::cli::{Inputs, Strictness};
-
-/// How long work may go on before a bar shows its progress.
-const PATIENCE: Duration = Duration::from_secs(1);
+use crate::progress::Progress;
 
 /// All that was read and found.
 pub struct Read {
@@ -81,10 +76,8 @@ pub fn apps(description: &Description, tree: &Tree) -> Result<Apps, Finding> {
 
 /// Reads the apps, with a bar where that takes long.
 fn read_apps(description: &Description, tree: &Tree, detail: Detail<'_>) -> Result<Apps, Finding> {
-    let progress = Progress::new();
-    let apps = compile::apps(description, tree, detail, &|done, total| progress.at(done, total));
-    progress.end();
-    apps
+    let progress = Progress::new("reading apps");
+    compile::apps(description, tree, detail, &|done, total| progress.at(done, total))
 }
 
 /// How a command ends that found `findings`.
@@ -97,34 +90,5 @@ pub fn exit(findings: &[Finding], strictness: &Strictness, apps: &Apps) -> Exit 
         Exit::Warnings
     } else {
         Exit::Clean
-    }
-}
-
-/// A bar that shows itself only when work takes long, and only on a terminal.
-struct Progress {
-    started: Instant,
-    bar: OnceLock<ProgressBar>,
-}
-
-impl Progress {
-    fn new() -> Self {
-        Self { started: Instant::now(), bar: OnceLock::new() }
-    }
-
-    fn at(&self, done: usize, total: usize) {
-        if done.is_multiple_of(64) && self.started.elapsed() > PATIENCE {
-            let bar = self.bar.get_or_init(|| {
-                let style = ProgressStyle::with_template("reading apps {wide_bar} {pos}/{len}");
-                ProgressBar::new(total as u64)
-                    .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-            });
-            bar.set_position(done as u64);
-        }
-    }
-
-    fn end(self) {
-        if let Some(bar) = self.bar.into_inner() {
-            bar.finish_and_clear();
-        }
     }
 }

@@ -11,9 +11,11 @@ mod generate;
 mod input;
 mod load;
 mod metrics;
+mod progress;
 mod report;
 mod reports;
 mod schedule;
+mod stream;
 mod watch;
 
 use std::io::{self, Write};
@@ -25,6 +27,7 @@ use clap::{CommandFactory as _, Parser as _};
 use cli::{Cli, Command, DiffFormat, Drawing, Inputs, Shown};
 use fdroid_bb::compile;
 use fdroid_bb::graph::Graph;
+use stream::Stream;
 
 /// How much `watch` says of one change, in bytes.
 const LONGEST_LOG: usize = 8 << 10;
@@ -58,21 +61,19 @@ impl From<Exit> for ExitCode {
 }
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => {
-            // What is shown on request is no error, and neither is a reader that went away.
-            let usage = error.use_stderr();
-            let _ = error.print();
-            return if usage { Exit::Usage.into() } else { Exit::Clean.into() };
+    let (mut out, mut err) = (Stream::new(io::stdout()), Stream::new(io::stderr()));
+    let ended = match Cli::try_parse() {
+        Ok(cli) => run(cli, &mut out, &mut err),
+        Err(error) if error.use_stderr() => {
+            write!(err, "{}", error.render().ansi()).map(|()| Exit::Usage)
         }
+        // What is shown on request.
+        Err(shown) => write!(out, "{}", shown.render().ansi()).map(|()| Exit::Clean),
     };
-    let mut out = anstream::AutoStream::auto(io::stdout()).lock();
-    let mut err = anstream::AutoStream::auto(io::stderr()).lock();
-    match run(cli, &mut out, &mut err) {
+    match ended.and_then(|exit| out.flush().map(|()| exit)) {
         Ok(exit) => exit.into(),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Clean.into(),
         Err(error) => {
+            // If stderr cannot be written either, the exit code has to do.
             let _ = writeln!(err, "error: the result cannot be written: {error}");
             Exit::Invalid.into()
         }

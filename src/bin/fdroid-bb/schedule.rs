@@ -12,12 +12,12 @@ use fdroid_bb::pipeline::Pipeline;
 use fdroid_bb::submit::pending::{self, Built, pending};
 use fdroid_bb::submit::{Change, Connection, Refused, password};
 use fdroid_bb::text::{count, nearest, shown};
-use indicatif::ProgressBar;
 use serde_json::json;
 
 use crate::Exit;
 use crate::cli::{Format, Inputs, Which};
 use crate::input::{self, Read};
+use crate::progress::Progress;
 use crate::report;
 
 /// Where a master lays down its password if the description does not say, as fdroidserver has it.
@@ -109,14 +109,14 @@ fn submit(read: &Read, options: &Options, out: &mut dyn Write) -> Result<io::Res
             let help = "start the master, which makes it, or give `--password-file FILE`";
             Stop(message, help.to_owned(), Exit::Failed)
         })?;
-        let bar = ProgressBar::new(changes.len() as u64);
+        let progress = Progress::new("submitting builds");
         let result = Connection::open(address, user, &password).and_then(|mut connection| {
             connection.submit(&changes, &mut |change| {
                 taken.insert(change.who.as_str());
-                bar.inc(1);
+                progress.at(taken.len(), changes.len());
             })
         });
-        bar.finish_and_clear();
+        drop(progress);
         if let Err(error) = result {
             let stop = failed(&error, address, taken.len(), changes.len());
             let left = changes.iter().filter(|change| !taken.contains(change.who.as_str()));
