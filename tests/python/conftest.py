@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,15 +22,23 @@ sys.path.insert(0, str(TEMPLATES))
 
 
 @pytest.fixture(scope="session")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def corpus(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout of the real fdroiddata, for all tests: to read only."""
     folder = Path(os.environ.get("FDROID_BB_CORPUS", ROOT.parent / "shared/corpus"))
     bundle = folder / "fdroiddata.bundle"
     if not bundle.exists():
         pytest.skip(f"no corpus at {bundle}: set FDROID_BB_CORPUS")
-    checkout = tmp_path_factory.mktemp("corpus") / "fdroiddata"
-    clone = ["git", "clone", "-q", "-b", "dev", str(bundle), str(checkout)]
-    subprocess.run(clone, check=True, timeout=120)
+    base = tmp_path_factory.getbasetemp()
+    if hasattr(request.config, "workerinput"):
+        # The processes of pytest-xdist share it: each has a folder below that of the run.
+        base = base.parent
+    checkout, complete = base / "corpus", base / "corpus.complete"
+    with (base / "corpus.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not complete.exists():
+            clone = ["git", "clone", "-q", "-b", "dev", str(bundle), str(checkout)]
+            subprocess.run(clone, check=True, timeout=600)
+            complete.touch()
     return checkout
 
 
@@ -140,6 +150,22 @@ def pytest_make_collect_report(
     report = yield
     _unskipped(collector.nodeid, report)
     return report
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Which process runs which tests, where there are several."""
+    from share import Files
+
+    return Files(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In which order they run there."""
+    if hasattr(config, "workerinput"):
+        from share import longest_first
+
+        longest_first(items)
 
 
 @pytest.fixture(scope="module")
