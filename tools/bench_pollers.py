@@ -49,7 +49,8 @@ class StockMaster(Master):
         """Lay down a configuration without it."""
         super().write(config)
         path = self.basedir / "master.cfg"
-        path.write_text(path.read_text().replace("from fdroid_bb import *\n", ""))
+        text = path.read_text().replace("from fdroid_bb import *\n", "")
+        path.write_text(re.sub(r'Output\(".*"\)', "", text))
 
 
 def config(template: str, urls: dict[str, str], interval: int = 6 * 60 * 60) -> str:
@@ -85,7 +86,7 @@ def query(master: Master, sql: str) -> int:
 
 def bytes_on_disk(folder: Path) -> int:
     """All but the database and the log, which both kinds have."""
-    kept = ("state.sqlite", "twistd", "master.cfg", "buildbot.tac", "app-sources.")
+    kept = ("state.sqlite", "twistd", "master.cfg", "buildbot.tac")
     files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
     return sum(p.stat().st_size for p in files if not p.name.startswith(kept))
 

@@ -29,6 +29,11 @@ pub struct Master {
     #[serde(default = "default_secrets")]
     #[schemars(length(min = 1))]
     pub secrets: String,
+    /// The folder that other users may read: the repository, saved logs, metrics and status.
+    /// Absolute, or relative to the master's own folder, outside of which it lies;
+    /// `../public/NAME` if not given.
+    #[schemars(length(min = 1))]
+    pub output: Option<String>,
     /// Where changes are submitted with `buildbot sendchange`.
     pub submit: Option<Submit>,
     /// Its web pages.

@@ -42,7 +42,7 @@ fn lower_master(pipeline: &Pipeline, name: &Name, master: &pipeline::Master) -> 
         builders: steps::builders(pipeline, master),
         schedulers: triggers::schedulers(master),
         change_sources: triggers::change_sources(pipeline, master),
-        services: reporters::services(master),
+        services: reporters::services(name, master),
         polls_apps: master.waits_for(&config::Trigger::AppSource),
     }
 }

@@ -7,9 +7,11 @@ use crate::config::{Gitlab, Mail, Name};
 use crate::pipeline::Master;
 
 /// One object for each reporter, and the one that tells which configuration the master runs.
-pub(super) fn services(master: &Master) -> Vec<Object> {
+pub(super) fn services(name: &Name, master: &Master) -> Vec<Object> {
     let live = Call::new("Live").arg(Expr::name("__file__"));
-    let mut objects = vec![object("fdroid-bb", live)];
+    let output = master.settings.output.clone().unwrap_or_else(|| default_output(name));
+    let output = Call::new("Output").arg(output);
+    let mut objects = vec![object("fdroid-bb", live), object("output", output)];
     for (name, reporter) in &master.reporters {
         let builders = &reporter.builders;
         let mail = reporter.mail.as_ref().map(|it| mail(name, it, builders));
@@ -17,6 +19,11 @@ pub(super) fn services(master: &Master) -> Vec<Object> {
         objects.extend(mail.into_iter().chain(gitlab).map(|call| object(name.as_str(), call)));
     }
     objects
+}
+
+/// Beside the master's own folder, and the same for no two masters.
+fn default_output(name: &Name) -> String {
+    format!("../public/{}", name.as_str())
 }
 
 fn mail(name: &Name, mail: &Mail, builders: &[Name]) -> Call {

@@ -4,6 +4,7 @@
 pub mod apps;
 mod graph;
 mod machines;
+mod output;
 pub mod pipeline;
 mod reporters;
 mod steps;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{graph, machines, reporters, steps, variants, web};
+use super::{graph, machines, output, reporters, steps, variants, web};
 use crate::config::{
     self, Access, Config, Document, MOST_FINDINGS, Name, Path, PropertyType, Scalar, Trigger,
 };
@@ -89,6 +89,7 @@ pub fn resolve(
     let homes = graph::homes(&mut context);
     graph::check(&mut context, &homes);
     web::check(&mut context);
+    output::check(&mut context);
     check_overrides(&mut context);
     let remotes = remotes(&mut context);
     let mut masters: BTreeMap<Name, Master> = config

@@ -13,6 +13,7 @@ from .conditions import build_is_well
 from .dashboard import dashboard
 from .live import Live
 from .other_pollers import app_hg_poller, app_svn_poller
+from .output import Output
 from .queue import ChangeScheduler, SameProperties
 from .reporters import CommitStatus, FailureMail
 from .save_log import SaveLog
@@ -27,6 +28,7 @@ __all__ = [
     "CommitStatus",
     "FailureMail",
     "Live",
+    "Output",
     "SameProperties",
     "SaveLog",
     "SecretAuth",

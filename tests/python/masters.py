@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -57,6 +58,7 @@ c = BuildmasterConfig = {{
         util.BuilderConfig(name="idle", workernames=["idle"], factory=util.BuildFactory())
     ],
     "schedulers": [schedulers.ForceScheduler(name="force", builderNames=["idle"])],
+    "services": [Output("../public/MASTER_NAME")],
 }}
 """
 
@@ -126,6 +128,8 @@ class Master:
         self.process: subprocess.Popen[bytes] | None = None
         bindir = Path(sys.executable).parent
         self._buildbot = str(bindir / "buildbot")
+        self._configfile = configfile or basedir / "master.cfg"
+        basedir.mkdir(mode=0o700, parents=True, exist_ok=True)
         command = [self._buildbot, "create-master", "-q", str(basedir)]
         if configfile is not None:
             command[3:3] = ["--config", str(configfile)]
@@ -136,7 +140,15 @@ class Master:
     def write(self, config: str) -> None:
         """Lay down another configuration, for the next start or reconfig."""
         text = (PREAMBLE + config).replace("WWW_PORT", str(self.www_port))
+        text = text.replace("MASTER_NAME", self.basedir.name)
         (self.basedir / "master.cfg").write_text(text.replace("PB_PORT", str(self.pb_port)))
+
+    @property
+    def output(self) -> Path:
+        """The folder that other users may read."""
+        found = re.search(r'\bOutput\("([^"]+)"\)', self._configfile.read_text())
+        assert found is not None
+        return Path(os.path.normpath(self.basedir / found[1]))
 
     def log(self) -> str:
         """The whole of twistd.log so far."""

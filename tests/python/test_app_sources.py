@@ -85,7 +85,7 @@ def waits(url: str) -> bool:
 def listed(master: Master) -> dict[str, Any]:
     """The list of failures."""
     try:
-        found = json.loads((master.basedir / "app-sources.json").read_text())
+        found = json.loads((master.output / "status/app-sources.json").read_text())
     except FileNotFoundError:
         return {"failing": [], "hosts_down": []}
     assert isinstance(found, dict)
@@ -94,7 +94,7 @@ def listed(master: Master) -> dict[str, Any]:
 
 def metric(master: Master, name: str) -> float | None:
     """A number of the metrics, if it is there."""
-    path = master.basedir / "app-sources.prom"
+    path = master.output / "metrics/app-sources.prom"
     if not path.exists():
         return None
     found = re.search(
@@ -273,7 +273,7 @@ def test_a_dead_repository_is_listed_also_by_the_next_run(
         master.kill()
         lines = master.log().count(f"{gone} (org.gone.a, org.gone.b) failed")
         assert lines == 1, "one line when it begins to fail, not one for each poll"
-        (master.basedir / "app-sources.json").unlink()
+        (master.output / "status/app-sources.json").unlink()
         master.start()
         (again,) = wait_for("the dead repository", dead)
         assert again["since"] == found["since"]
@@ -297,7 +297,7 @@ def test_a_turn_that_a_restart_swallowed_is_made_up_for(
     )
     pollers: Pollers = {app_id: {"repourl": repo.url, "pollInterval": interval}}
     with Master(tmp_path / "master", config(pollers), env=counted_git.env()) as master:
-        wait_for("a sign of life", lambda: (master.basedir / "app-sources.json").exists())
+        wait_for("a sign of life", lambda: (master.output / "status/app-sources.json").exists())
         master.kill()
         turn = placement.next_turn(app_id, interval, now)
         assert time.time() < turn, "this machine is too slow to stop a master in ten seconds"

@@ -33,7 +33,7 @@ c["schedulers"] = [
         for name in ("packageName", "versionCode", "code", "checked_out")
     ]),
 ]
-c["services"] = [
+c["services"] += [
     CommitStatus(name="states", builders=["build"], token={TOKEN!r},
                  project="http://127.0.0.1:PORT/group/fdroiddata"),
 ]

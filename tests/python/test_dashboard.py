@@ -79,7 +79,9 @@ def test_what_runs_what_waits_and_what_fails(tmp_path: Path, chromium: str) -> N
         dead = {"repository": "https://dead.example.org/", "apps": ["a.b"], "dead": True}
         failing = [{**dead, "since": "2026-01-01", "why": HOSTILE}, {**dead, "dead": False}]
         text = json.dumps({"failing": failing})
-        (master.basedir / "app-sources.json").write_text(text)
+        sources = master.output / "status/app-sources.json"
+        sources.parent.mkdir()
+        sources.write_text(text)
         html = page(master)
         address = f"http://127.0.0.1:{master.www_port}"
         shown = page_text(chromium, f"{address}/#/apps")

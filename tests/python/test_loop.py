@@ -210,7 +210,7 @@ def test_from_a_pushed_tag_to_a_deployed_apk(world: World, chromium: str) -> Non
     # A build that goes on all the while.
     world.submit("org.example.slow", 1)
     # The first poll only records.
-    listed = world.updates.basedir / "app-sources.json"
+    listed = world.updates.output / "status/app-sources.json"
     wait_for("the first polls", listed.exists, 90)
     state = world.updates.basedir / "state.sqlite"
     wait_for("the first polls", lambda: "refs" in polled(state, "org.example.tiny"), 30)

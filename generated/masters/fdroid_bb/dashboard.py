@@ -20,6 +20,7 @@ from buildbot.process.results import EXCEPTION, FAILURE, Results
 from jinja2 import Environment
 from twisted.internet import reactor, threads
 
+from . import output
 from .report import LIST
 
 # Rows that a table shows; how many more there are is said.
@@ -84,7 +85,7 @@ class Dashboard:
         """Runs in a thread of its own."""
         master = self.buildbot_api.master
         found = threads.blockingCallFromThread(reactor, master.db.pool.do, _read, master.db.model)
-        found |= _dead(Path(master.basedir)) | {"generated": _generated()}
+        found |= _dead(output.folder(master)) | {"generated": _generated()}
         body = self._page.render(found).encode()
         headers = [
             ("Content-Type", "text/html; charset=utf-8"),
@@ -257,8 +258,8 @@ def _document(path: Path) -> Any:
         return None
 
 
-def _dead(basedir: Path) -> dict[str, Any]:
-    listed = _document(basedir / LIST) or {"failing": []}
+def _dead(folder: Path) -> dict[str, Any]:
+    listed = _document(folder / LIST) or {"failing": []}
     dead = [entry for entry in listed["failing"] if entry["dead"]]
     rows = [
         (entry["repository"], ", ".join(entry["apps"]), entry["since"], entry["why"])

@@ -1,35 +1,34 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""How the repositories of apps fare, in two files of the master's own folder.
+"""How the repositories of apps fare, in two files of the output directory.
 
-`app-sources.json` lists those that fail, for people; `app-sources.prom` counts, for the node
-exporter of Prometheus. What Buildbot lacked: a poller that fails says so in the log, and nowhere
-is told which have failed for weeks.
+`status/app-sources.json` lists those that fail, for people; `metrics/app-sources.prom` counts, for
+the node exporter of Prometheus. What Buildbot lacked: a poller that fails says so in the log, and
+nowhere is told which have failed for weeks.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Summary, write_to_textfile
+from prometheus_client import CollectorRegistry, Counter, Gauge, Summary, generate_latest
 from twisted.internet import threads
 
+from . import output
 from .hosts import Host
 from .repository import Failing, Repository
 
-LIST = "app-sources.json"
-METRICS = "app-sources.prom"
+LIST = "status/app-sources.json"
+METRICS = "metrics/app-sources.prom"
 
 
 class Report:
     """Written each minute, whole or not at all. Times are in UTC."""
 
-    def __init__(self, basedir: str) -> None:
-        self._folder = Path(basedir)
+    def __init__(self, master: Any) -> None:
+        self._master = master
         self._registry = CollectorRegistry()
 
         def gauge(name: str, what: str) -> Gauge:
@@ -76,10 +75,8 @@ class Report:
         await threads.deferToThread(self._write, document)
 
     def _write(self, document: str) -> None:
-        write_to_textfile(os.fspath(self._folder / METRICS), self._registry)
-        new = self._folder / f"{LIST}.new"
-        new.write_text(document + "\n")
-        new.replace(self._folder / LIST)
+        output.write(self._master, METRICS, generate_latest(self._registry).decode())
+        output.write(self._master, LIST, document + "\n")
 
 
 def _entry(repository: Repository, failing: Failing) -> dict[str, Any]:

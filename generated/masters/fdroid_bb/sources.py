@@ -133,7 +133,7 @@ class Sources:
         self._owed.pop(repository, None)
 
     def _start(self) -> None:
-        self._report = Report(self._master.basedir)
+        self._report = Report(self._master)
         self._heartbeat = task.LoopingCall(self._beat)
         self._heartbeat.clock = self._master.reactor
         defer.ensureDeferred(self._load()).addErrback(
