@@ -114,7 +114,7 @@ class AppGitPoller(GitPoller):
         if (old.remote, old.watch) == (self._remote(), self._watch()):
             old.schedule()
             return defer.succeed(None)
-        polling = old.polling is not None
+        polling = old.busy
         self._leave()
         self._join()
         if polling:

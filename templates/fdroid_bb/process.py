@@ -22,6 +22,9 @@ from twisted.python.failure import Failure
 # Seconds between the polite signal and the one that cannot be refused.
 KILL_AFTER = 5
 
+# The third output, for a command that is told to use it.
+REPORT = 3
+
 # Bytes of the last output kept to explain a failure.
 TAIL = 16384
 
@@ -41,6 +44,8 @@ class Reactor(Protocol):
         args: Sequence[str],
         env: Mapping[str, str],
         path: str | None,
+        *,
+        childFDs: Mapping[int, str],
     ) -> object:
         """Start a process."""
 
@@ -65,19 +70,22 @@ class Command(ProcessProtocol):
     transport: Any  # an IProcessTransport, which mypy cannot read without a plugin
 
     def __init__(
-        self, reactor: Reactor, *, seconds: float | None, stdout: int, stdin: bytes
+        self, reactor: Reactor, *, seconds: float | None, stdout: int, report: int, stdin: bytes
     ) -> None:
         self._reactor = reactor
         self._stdin = stdin
         self._stdout_limit = stdout
-        self._problem: str | None = None
+        self._report_limit = report
+        self.problem: str | None = None
         self._kill_timer: DelayedCall | None = None
         self._tail = b""
         self.stdout = bytearray()
+        self.report = bytearray()
+        self.timed_out = False
         self.running = True
         self.ended: defer.Deferred[int] = defer.Deferred(lambda _: self.stop("cancelled"))
         self._timer = (
-            reactor.callLater(seconds, self.stop, f"no end after {seconds:g} seconds")
+            reactor.callLater(seconds, self._time_out, f"no end after {seconds:g} seconds")
             if seconds
             else None
         )
@@ -89,11 +97,15 @@ class Command(ProcessProtocol):
 
     def stop(self, why: str) -> None:
         """End the command and what it started; `ended` then fails with `why`."""
-        if not self.running or self._problem is not None:
+        if not self.running or self.problem is not None:
             return
-        self._problem = why
+        self.problem = why
         self._signal(signal.SIGTERM)
         self._kill_timer = self._reactor.callLater(KILL_AFTER, self._kill)
+
+    def _time_out(self, why: str) -> None:
+        self.timed_out = True
+        self.stop(why)
 
     def _kill(self) -> None:
         self._kill_timer = None
@@ -117,6 +129,15 @@ class Command(ProcessProtocol):
             self._stdin = b""
         self.transport.closeStdin()
 
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        """Collect the third output too, up to its limit."""
+        if childFD != REPORT:
+            super().childDataReceived(childFD, data)
+        elif len(self.report) + len(data) <= self._report_limit:
+            self.report += data
+        else:
+            self.stop(f"more than {self._report_limit} bytes of report")
+
     def outReceived(self, data: bytes) -> None:
         """Collect standard output up to the limit; with a limit of 0 only the tail is kept."""
         if not self._stdout_limit:
@@ -138,8 +159,8 @@ class Command(ProcessProtocol):
                 timer.cancel()
         if self.ended.called:
             return
-        if self._problem is not None:
-            self.ended.errback(CommandFailed(self._problem))
+        if self.problem is not None:
+            self.ended.errback(CommandFailed(self.problem))
             return
         value: Any = reason.value
         self.ended.callback(-value.signal if value.signal else value.exitCode)
@@ -153,12 +174,14 @@ def start(
     cwd: str | None = None,
     seconds: float | None,
     stdout: int = 0,
+    report: int = 0,
     stdin: bytes = b"",
     memory: int | None = None,
 ) -> Command:
     """Start `argv`, found on the PATH of `env`, to run `seconds` at most (None: for ever).
 
-    At most `stdout` bytes of standard output are taken; the command may use `memory` bytes, where
+    At most `stdout` bytes of standard output are taken, and `report` bytes of what it writes to the
+    file descriptor REPORT, which it has if that is not 0; the command may use `memory` bytes, where
     `prlimit` exists. Raises CommandFailed when there is no such command.
     """
     path = env.get("PATH")
@@ -173,6 +196,7 @@ def start(
         full = [tie, "--pdeathsig", "KILL", *full]
     if group := shutil.which("setsid", path=path):
         full = [group, *full]
-    command = Command(reactor, seconds=seconds, stdout=stdout, stdin=stdin)
-    reactor.spawnProcess(command, full[0], full, env, cwd)
+    command = Command(reactor, seconds=seconds, stdout=stdout, report=report, stdin=stdin)
+    outputs = {0: "w", 1: "r", 2: "r", **({REPORT: "r"} if report else {})}
+    reactor.spawnProcess(command, full[0], full, env, cwd, childFDs=outputs)
     return command

@@ -28,10 +28,13 @@ _FINGERPRINT = 6
 
 @dataclass
 class Answer:
-    """Refs by their full name with the commit each leads to, and where HEAD points."""
+    """Refs by their full name with the commit each leads to, and where HEAD points, if it is
+    known and if it leads to a commit.
+    """
 
     refs: dict[str, str] = field(default_factory=dict)
     default_branch: str | None = None
+    has_head: bool = False
 
 
 def parse(output: bytes) -> Answer:

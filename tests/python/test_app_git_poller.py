@@ -21,7 +21,7 @@ NAMES = ("every", "pattern", "lookahead", "default", "branch", "moved")
 HURRY = """
 from fdroid_bb import hosts, sources
 hosts.FIRST_PAUSE = 1
-hosts.LONGEST_PAUSE = 2
+hosts.LONGEST_PAUSE_AT_LEAST = 2
 sources._HEARTBEAT = 1
 """
 

@@ -16,14 +16,16 @@ from twisted.python import log
 from twisted.python.failure import Failure
 
 from . import placement, refs
-from .hosts import Host
-from .ls_remote import Remote, Watch, ls_remote
-from .process import CommandFailed, printable
+from .hosts import DOWN_AFTER, Host
+from .ls_remote import PollFailed, Remote, Watch, ls_remote
+from .process import printable
+from .slots import Slots
 
 # Seconds after which a turn is not taken late but made up for: the machine slept.
 _LATE = 60
 
-# A repository is dead when so many polls failed in a row, over at least so many intervals.
+# A repository is dead when so many polls failed in a row, over at least so many intervals. An
+# answer without a ref that is watched is a failure as soon as there are so many of them.
 _DEAD_POLLS = 3
 _DEAD_INTERVALS = 2
 
@@ -51,15 +53,9 @@ class Failing:
 
 
 class Office(Protocol):
-    """What repositories share: the limit of polls at once, and the list of missed turns."""
+    """What repositories share."""
 
-    slots: defer.DeferredSemaphore
-
-    def owe(self, repository: Repository) -> None:
-        """Have it asked when there is time."""
-
-    def paid(self, repository: Repository) -> None:
-        """Note that it is asked now."""
+    slots: Slots
 
     def counted(self, result: str, seconds: float) -> None:
         """Count a poll."""
@@ -77,12 +73,19 @@ class Repository:
         self.remote = remote
         self.watch = watch
         self.members: dict[str, Member] = {}
+        # Seconds from one poll to the next, as soon as there is a member.
+        self.interval = 1
         self.failing: Failing | None = None
-        self.polling: defer.Deferred[None] | None = None
+        # Answers without a ref that is watched, before they are so many that it fails.
+        self.empty: Failing | None = None
+        self.last_poll: float | None = None
+        self._polling: defer.Deferred[None] | None = None
         self._call: DelayedCall | None = None
         self._told_dead = False
         # Whether the poll under way has no answer yet.
         self._unanswered = False
+        # How many polls since the last turn were repeated for a reason of the host's.
+        self._repeats = 0
         self._turn_at = 0
         # The turn that was polled last.
         self._last: int | None = None
@@ -93,18 +96,24 @@ class Repository:
         return f"{self.watch.wanted} of {self.remote.url}"
 
     @property
-    def interval(self) -> int:
-        """Seconds from one poll to the next."""
-        return min(member.interval for member in self.members.values())
+    def queue(self) -> str:
+        """Where it waits for a slot."""
+        return self.host.name
+
+    @property
+    def apps(self) -> int:
+        """How many apps it has."""
+        return len(self.members)
 
     @property
     def dead(self) -> bool:
         """Whether it has failed for long."""
-        return (
-            self.failing is not None
-            and self.failing.polls >= _DEAD_POLLS
-            and self._reactor.seconds() - self.failing.since >= _DEAD_INTERVALS * self.interval
-        )
+        return self._for_long(self.failing)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a poll waits for a slot or is under way."""
+        return self._polling is not None or self._office.slots.holds(self)
 
     def join(self, member: Member) -> None:
         """Ask for this app too."""
@@ -118,21 +127,24 @@ class Repository:
             self.schedule()
             return
         self._cancel_call()
-        if self.polling is not None and self._unanswered:
+        self._office.slots.withdraw(self)
+        if self._polling is not None and self._unanswered:
             # Not later: what is being written to the database is written to its end.
-            self.polling.cancel()
+            self._polling.cancel()
 
     def schedule(self) -> None:
         """Set the clock for the next turn."""
         self._cancel_call()
         now = self._reactor.seconds()
-        interval = self.interval
-        _, first = min((m.interval, m.app_id) for m in self.members.values())
+        interval, first = min((m.interval, m.app_id) for m in self.members.values())
+        if interval != self.interval:
+            self.interval = interval
+            self.host.changed()
         self._turn_at = placement.next_turn(first, interval, now)
         if self._last is not None and self._last + interval < self._turn_at:
             # The interval has become shorter, or the first app is another one.
             if self._last + interval <= now:
-                self._office.owe(self)
+                self.host.owe(self)
             else:
                 self._turn_at = self._last + interval
         self._call = self._reactor.callLater(self._turn_at - now, self._turn)
@@ -149,74 +161,109 @@ class Repository:
             self.schedule()
             return
         self._last = turn
+        self._repeats = 0
         self.schedule()
-        if self.host.down:
-            self.host.missed(self)
-        elif now > turn + _LATE:
-            self._office.owe(self)
+        if now > turn + _LATE:
+            self.host.owe(self)
         else:
             self.ask()
 
     def ask(self) -> None:
         """Poll now, unless a poll is under way or its host is down."""
         if self.host.down:
-            self.host.missed(self)
-        elif self.polling is None:
-            self._start(probe=False)
+            self.host.owe(self)
+        elif not self.busy:
+            self._office.slots.enter(self)
 
     def probe(self) -> None:
         """Poll now, though its host is down."""
-        if self.polling is None:
-            self._start(probe=True)
+        if not self.busy:
+            self._office.slots.enter(self)
 
-    def _start(self, *, probe: bool) -> None:
-        self._office.paid(self)
+    def begin(self) -> None:
+        """Poll: there is a slot."""
+        self.last_poll = self._reactor.seconds()
+        self.host.paid(self)
         self._unanswered = True
-        self.polling = defer.ensureDeferred(self._poll(probe=probe))
-        self.polling.addErrback(self._broken)
-        self.polling.addBoth(self._done)
+        self._polling = defer.ensureDeferred(self._poll())
+        self._polling.addErrback(self._broken)
+        self._polling.addBoth(self._done)
 
     def _broken(self, failure: Failure) -> None:
         if failure.check(defer.CancelledError) is None:
             log.err(failure, f"while polling {self.key}")
 
     def _done(self, _: object) -> None:
-        self.polling = None
+        self._polling = None
 
-    async def _poll(self, *, probe: bool) -> None:
-        async with self.host.slots, self._office.slots:
-            if self.host.down and not probe:
-                # It went down while this one waited for its slot.
-                self.host.missed(self)
-                return
-            start = self._reactor.seconds()
-            try:
-                answer = await ls_remote(self._reactor, self.remote, self.watch)
-            except CommandFailed as e:
-                self._office.counted("failure", self._reactor.seconds() - start)
-                self._failed(printable(str(e)))
-                return
-            self._unanswered = False
-            self._office.counted("success", self._reactor.seconds() - start)
-        if self.failing is not None:
-            log.msg(f"app sources: {self.key} answers again after {self.failing.polls} failures")
-            self.failing = None
-            self._told_dead = False
-        self.host.answered(self)
+    async def _poll(self) -> None:
+        start = self._reactor.seconds()
+
+        def count(result: str) -> None:
+            self._office.counted(result, self._reactor.seconds() - start)
+
+        try:
+            answer = await ls_remote(self._reactor, self.remote, self.watch)
+        except PollFailed as failure:
+            count("failure")
+            self._failed(failure)
+            return
+        finally:
+            self._office.slots.end(self)
+        self._unanswered = False
+        self.host.answered()
+        lacking = self.watch.lacking(answer)
+        count("empty" if lacking else "success")
+        if lacking:
+            self._found_empty(lacking)
+        else:
+            self._found_well()
         for member in list(self.members.values()):
             await member.heard(self, answer)
 
-    def _failed(self, why: str) -> None:
+    def _found_well(self) -> None:
+        if self.failing is not None:
+            log.msg(f"app sources: {self.key} answers again after {self.failing.polls} failures")
+        self.failing = self.empty = None
+        self._told_dead = False
+
+    def _found_empty(self, why: str) -> None:
+        if self.empty is None:
+            self.empty = Failing(self._reactor.seconds(), 0, why)
+        self.empty.polls += 1
+        self.failing = self.empty if self._for_long(self.empty) else None
+        self._tell_if_dead()
+
+    def _failed(self, failure: PollFailed) -> None:
         if self.failing is None:
             apps = ", ".join(sorted(self.members))
-            log.msg(f"app sources: {self.key} ({printable(apps)}) failed: {why}")
-            self.failing = Failing(self._reactor.seconds(), 0, why)
+            said = printable(failure.why.replace("\n", " "))
+            log.msg(f"app sources: {self.key} ({printable(apps)}) failed: {said}")
+            self.failing = Failing(self._reactor.seconds(), 0, failure.why)
         self.failing.polls += 1
-        self.failing.why = why
-        if self.dead and not self._told_dead:
+        self.failing.why = failure.why
+        self._tell_if_dead()
+        if not failure.of_host:
+            self.host.answered()
+            return
+        self.host.failed(self, failure)
+        if not self.host.down and self._repeats < DOWN_AFTER - 1:
+            # Until the host is down, or has answered others: then this one is broken for itself.
+            self._repeats += 1
+            self.host.owe(self)
+
+    def _for_long(self, failing: Failing | None) -> bool:
+        return (
+            failing is not None
+            and failing.polls >= _DEAD_POLLS
+            and self._reactor.seconds() - failing.since >= _DEAD_INTERVALS * self.interval
+        )
+
+    def _tell_if_dead(self) -> None:
+        if self.failing is not None and self.dead and not self._told_dead:
             self._told_dead = True
-            log.msg(f"app sources: {self.key} is dead: {why}")
-        self.host.failed(self, why)
+            said = printable(self.failing.why.replace("\n", " "))
+            log.msg(f"app sources: {self.key} is dead: {said}")
 
     def _cancel_call(self) -> None:
         if self._call is not None:

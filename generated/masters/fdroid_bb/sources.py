@@ -7,27 +7,25 @@ that a master's own downtime swallowed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from twisted.internet import defer, task
 from twisted.internet.base import DelayedCall
 from twisted.python import log
 
-from .hosts import Host, Tenant
+from .hosts import Host
 from .ls_remote import Remote, Watch
 from .report import Report
 from .repository import Failing, Member, Repository
+from .slots import Slots
 
-# Polls at once, in this process: more would only queue on the network.
-SLOTS = 8
+# The network is away when so many hosts, or all there are, were asked and none said a word.
+_NETWORK_AWAY = 3
 
-# What is owed is polled so much slower than what has its turn: an outage of a forge, or of this
-# master, must not be followed by a rush.
-_OWED_SLOWNESS = 4
+# Seconds between two questions to one of them after another, until one answers.
+_NETWORK_PROBE = 30
 
 # Seconds between two looks at the list of failures, and two signs of life.
 _HEARTBEAT = 60
@@ -39,13 +37,16 @@ _STATE = ("app-sources", "fdroid_bb.Sources")
 @dataclass(frozen=True)
 class LastRun:
     """What an earlier run of this master left: its last sign of life and the start of this run, in
-    Unix time, and by their keys the repositories that failed and those that were owed a poll.
+    Unix time, by their keys the repositories that failed, those that were owed a poll and those
+    without what is watched, and by their names the hosts that were down.
     """
 
     alive: float
     over: float
     failing: dict[str, list[Any]]
     owed: frozenset[str]
+    empty: dict[str, list[Any]]
+    hosts: dict[str, list[Any]]
 
 
 class Sources:
@@ -53,11 +54,14 @@ class Sources:
 
     def __init__(self, master: Any) -> None:
         self._master = master
-        self.slots = defer.DeferredSemaphore(SLOTS)
+        self.slots = Slots()
         self.hosts: dict[str, Host] = {}
+        # Since when these are polled, in Unix time.
+        self.started = 0.0
+        # Hosts that were asked since any of them said a word, and said none.
+        self._silent: set[Host] = set()
+        self._network_call: DelayedCall | None = None
         self._repositories: dict[tuple[Remote, Watch], Repository] = {}
-        self._owed: dict[Repository, None] = {}
-        self._owed_call: DelayedCall | None = None
         self._heartbeat: task.LoopingCall | None = None
         self._report: Report | None = None
         # What the last run of this master left, once it is read.
@@ -73,7 +77,7 @@ class Sources:
             host = self._host(remote)
             repository = Repository(self._master.reactor, self, host, remote, watch)
             self._repositories[remote, watch] = repository
-            host.tenants.add(repository)
+            host.join(repository)
         first = not repository.members
         repository.join(member)
         if first and self._last_run is not None:
@@ -85,17 +89,53 @@ class Sources:
         repository.leave(member)
         if not repository.members:
             del self._repositories[repository.remote, repository.watch]
-            self._owed.pop(repository, None)
             repository.host.leave(repository)
             if not repository.host.tenants:
+                self._silent.discard(repository.host)
                 del self.hosts[repository.host.name]
         return defer.succeed(None) if self._repositories else self._stop()
 
-    def owe(self, repository: Repository) -> None:
-        """Have it polled besides the others' turns: its own was missed."""
-        self._owed[repository] = None
-        if self._owed_call is None:
-            self._owed_call = self._master.reactor.callLater(self._owed_gap(), self._pay)
+    @property
+    def network_away(self) -> bool:
+        """Whether no host at all says a word."""
+        return len(self._silent) >= max(2, min(_NETWORK_AWAY, len(self.hosts)))
+
+    def heard_from(self, _: Host) -> None:
+        """Note that a host said something. The first that does so after an outage of the network
+        has all others asked at once.
+        """
+        away = self.network_away
+        self._silent.clear()
+        if self._network_call is not None:
+            self._network_call.cancel()
+            self._network_call = None
+        if away:
+            log.msg("app sources: the network is back, all hosts that are down are asked")
+            for other in list(self.hosts.values()):
+                other.look()
+
+    def heard_nothing(self, host: Host) -> None:
+        """Note that a host did not answer."""
+        self._silent.add(host)
+        if self.network_away and self._network_call is None:
+            log.msg("app sources: no host answers, as if the network were away")
+            self._network_call = self._master.reactor.callLater(_NETWORK_PROBE, self._next_look)
+
+    def _next_look(self) -> None:
+        self._network_call = self._master.reactor.callLater(_NETWORK_PROBE, self._next_look)
+        down = [host for host in self.hosts.values() if host.down and not host.told_to_wait]
+        if down:
+            min(down, key=lambda host: host.last_poll or 0).look()
+
+    def stop_waiting(self, host: Host) -> None:
+        """Owe a poll to those that wait for their turn at a host: it is down."""
+        for repository in self.slots.withdraw_all(host.name):
+            assert isinstance(repository, Repository)
+            host.owe(repository)
+
+    def waits_at(self, host: Host) -> bool:
+        """Whether anybody waits for a slot at a host."""
+        return self.slots.waits_at(host.name)
 
     def counted(self, result: str, seconds: float) -> None:
         """Count a poll for the metrics."""
@@ -103,36 +143,13 @@ class Sources:
             self._report.count(result, seconds)
 
     def _host(self, remote: Remote) -> Host:
-        name = urlsplit(remote.url).netloc.lower()
+        name = remote.host
         if name not in self.hosts:
-            self.hosts[name] = Host(self._master.reactor, name, self._owe_all)
+            self.hosts[name] = Host(self._master.reactor, name, self)
         return self.hosts[name]
 
-    def _owe_all(self, tenants: Iterable[Tenant]) -> None:
-        for repository in tenants:
-            assert isinstance(repository, Repository)
-            self.owe(repository)
-
-    def _owed_gap(self) -> float:
-        """Seconds between two that are owed. Few repositories make no rush."""
-        rate = sum(1 / repository.interval for repository in self._repositories.values())
-        return min(_OWED_SLOWNESS / rate, _HEARTBEAT) if rate else 0
-
-    def _pay(self) -> None:
-        self._owed_call = None
-        repository = next(iter(self._owed), None)
-        if repository is None:
-            return
-        del self._owed[repository]
-        repository.ask()
-        if self._owed:
-            self._owed_call = self._master.reactor.callLater(self._owed_gap(), self._pay)
-
-    def paid(self, repository: Repository) -> None:
-        """Note that it is polled, for whatever reason."""
-        self._owed.pop(repository, None)
-
     def _start(self) -> None:
+        self.started = self._master.reactor.seconds()
         self._report = Report(self._master)
         self._heartbeat = task.LoopingCall(self._beat)
         self._heartbeat.clock = self._master.reactor
@@ -145,8 +162,14 @@ class Sources:
         objectid = await state.getObjectId(*_STATE)
         saved = await state.getState(objectid, self._key(), {})
         now = self._master.reactor.seconds()
+        # Earlier versions saved less.
         self._last_run = LastRun(
-            saved.get("alive", now), now, saved.get("failing", {}), frozenset(saved.get("owed", ()))
+            saved.get("alive", now),
+            now,
+            saved.get("failing", {}),
+            frozenset(saved.get("owed", ())),
+            saved.get("empty", {}),
+            saved.get("hosts", {}),
         )
         for repository in self._repositories.values():
             self._recall(repository, self._last_run)
@@ -161,10 +184,16 @@ class Sources:
         failing = last_run.failing.get(repository.key)
         if failing is not None and repository.failing is None:
             repository.failing = Failing(*failing)
+        empty = last_run.empty.get(repository.key)
+        if empty is not None and repository.empty is None:
+            repository.empty = Failing(*empty)
+        outage = last_run.hosts.pop(repository.host.name, None)
+        if outage is not None:
+            repository.host.recall(*outage)
         if repository.key in last_run.owed or repository.missed_between(
             last_run.alive, last_run.over
         ):
-            self.owe(repository)
+            repository.host.owe(repository)
 
     async def _beat(self) -> None:
         try:
@@ -185,21 +214,31 @@ class Sources:
                 for repository in self._repositories.values()
                 if (f := repository.failing) is not None
             },
-            "owed": [repository.key for repository in self._owed],
+            "empty": {
+                repository.key: [e.since, e.polls, e.why]
+                for repository in self._repositories.values()
+                if (e := repository.empty) is not None
+            },
+            "owed": [
+                repository.key
+                for repository in self._repositories.values()
+                if repository in repository.host.owed
+            ],
+            "hosts": {host.name: host.outage for host in self.hosts.values() if host.down},
         }
         report, document = self._report, ""
         if report is not None:
-            repositories, hosts = self._repositories.values(), self.hosts.values()
-            document = report.take(repositories, hosts, owed=len(self._owed))
+            now = self._master.reactor.seconds()
+            document = report.take(self._repositories.values(), self, now)
         await state.setState(objectid, self._key(), saved)
         if report is not None:
             await report.write(document)
 
     def _stop(self) -> defer.Deferred[None]:
         """End. Only a write under way is waited for."""
-        if self._owed_call is not None:
-            self._owed_call.cancel()
-            self._owed_call = None
+        if self._network_call is not None:
+            self._network_call.cancel()
+            self._network_call = None
         heartbeat, self._heartbeat = self._heartbeat, None
         if heartbeat is not None and heartbeat.running:
             heartbeat.stop()
