@@ -70,6 +70,7 @@ const RUNTIME_FILES: &[(&str, &str)] = runtime_files![
     "placement.py",
     "process.py",
     "queue.py",
+    "reconfig.py",
     "refs.py",
     "report.py",
     "reporters.py",

@@ -5,17 +5,14 @@ them, in a real master. What is sent is sent with the real `buildbot sendchange`
 
 from __future__ import annotations
 
-import email
 import os
 import socket
-import socketserver
 import stat
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from email import policy
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +20,7 @@ import pytest
 
 from fdroid_bb.app_page import source_of
 from fdroid_bb.submit import write_private
+from mails import Mails
 from masters import Master, free_ports, put_secrets, wait_for
 from program import generate
 
@@ -139,33 +137,6 @@ to = ["people@example.org"]
 relay = "127.0.0.1"
 port = MAIL_PORT
 """
-
-
-class Mails(socketserver.ThreadingTCPServer):
-    """A mail server that keeps what it is sent."""
-
-    allow_reuse_address = True
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        self.received: list[Any] = []
-        super().__init__(("127.0.0.1", 0), _Smtp)
-
-
-class _Smtp(socketserver.StreamRequestHandler):
-    server: Mails
-
-    def handle(self) -> None:
-        self.wfile.write(b"220 test\r\n")
-        while line := self.rfile.readline():
-            word = line.split()[0].upper()
-            if word == b"DATA":
-                self.wfile.write(b"354 go on\r\n")
-                text = b""
-                while (line := self.rfile.readline()) != b".\r\n":
-                    text += line
-                self.server.received.append(email.message_from_bytes(text, policy=policy.default))
-            self.wfile.write(b"221 bye\r\n" if word == b"QUIT" else b"250 ok\r\n")
 
 
 class World:
