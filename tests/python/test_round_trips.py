@@ -8,7 +8,6 @@ A → B → C. After each way, a build that needs the object finds it as the las
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -246,7 +245,7 @@ class World:
 
     def describe(self, which: int, *, without: str = "") -> None:
         """Write A, B or C, without some builders."""
-        left_out = {name: "" for name in without.split()}
+        left_out = dict.fromkeys(without.split(), "")
         objects = "".join(left_out.get(self._name(o[which]), o[which]) for o in OBJECTS)
         text = f"variants = [{VARIANTS[which]}]\n{HEAD}{objects}"
         text += scheduler("button", '"person"', *re.findall(r"\n\[builders\.(.*)\]\n", text))
@@ -528,7 +527,7 @@ def test_half_a_configuration_in_between(world: World) -> None:
 def replace(path: Path, text: str) -> None:
     new = path.with_suffix(".new")
     new.write_text(text)
-    os.replace(new, path)
+    new.replace(path)
 
 
 def test_nothing_went_wrong_on_the_way(world: World) -> None:
