@@ -87,8 +87,8 @@ class _Kept:
             builder.__dict__[self._name] = value
 
 
-BuildbotService.reconfigServiceWithSibling = _take_and_remember  # type: ignore[method-assign]
-AbstractWorker.reconfigServiceWithSibling = _take_and_attach  # type: ignore[method-assign]
+BuildbotService.reconfigServiceWithSibling = _take_and_remember  # type: ignore[method-assign,assignment]
+AbstractWorker.reconfigServiceWithSibling = _take_and_attach  # type: ignore[method-assign,assignment]
 AbstractLatentWorker.updateWorker = _drop_stale_and_update  # type: ignore[method-assign]
 AbstractLatentWorker.buildFinished = _finish_and_attach  # type: ignore[method-assign]
 Builder.master = _Kept("master")  # type: ignore[assignment]

@@ -4,7 +4,7 @@
 fdroid-bb ships this package as it is beside the masters it generates.
 """
 
-from . import rest  # noqa: F401  # mends Buildbot by being there
+from . import reconfig, rest  # noqa: F401  # mend Buildbot by being there
 from .app_git_poller import AppGitPoller
 from .app_page import AppFactory
 from .auth import SecretAuth
