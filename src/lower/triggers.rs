@@ -36,9 +36,7 @@ fn call(master: &Master, name: &Name, scheduler: &Scheduler) -> Call {
         Trigger::Submitted(category) => on_change(category.as_str()),
         Trigger::Daily(time) => {
             let (hour, minute) = time.hour_and_minute();
-            call("schedulers.Nightly")
-                .kwarg("hour", i64::from(hour))
-                .kwarg("minute", i64::from(minute))
+            call("Daily").kwarg("hour", i64::from(hour)).kwarg("minute", i64::from(minute))
         }
         Trigger::Every(interval) => {
             call("schedulers.Periodic").kwarg("periodicBuildTimer", interval.as_secs())

@@ -10,6 +10,7 @@ from .app_page import AppFactory
 from .auth import SecretAuth
 from .check_properties import CheckProperties
 from .conditions import build_is_well
+from .daily import Daily
 from .dashboard import dashboard
 from .live import Live
 from .other_pollers import app_hg_poller, app_svn_poller
@@ -26,6 +27,7 @@ __all__ = [
     "ChangeScheduler",
     "CheckProperties",
     "CommitStatus",
+    "Daily",
     "FailureMail",
     "Live",
     "Output",
