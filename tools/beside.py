@@ -126,7 +126,10 @@ def end(running: list[Part]) -> None:
 def main(commands: list[str]) -> int:
     """Run them; the status."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Also where a shell has it ignored, as for its background jobs: the commands get it as it was
+    # before that.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as folder:
         parts: list[Part] = []
         running: list[Part] = []

@@ -22,7 +22,7 @@ class Answer(NamedTuple):
 
 def ask(port: int, method: str, path: str, body: str | None, headers: dict[str, str]) -> Answer:
     """Send one request. OSError if nobody answers."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=200)
     try:
         connection.request(method, path, body.encode() if body is not None else None, headers)
         response = connection.getresponse()

@@ -88,8 +88,16 @@ def put_secrets(basedir: Path, secrets: Mapping[str, str]) -> None:
         (folder / key).write_text(f"{value}\n")
 
 
-def wait_for(what: str, probe: Callable[[], T], seconds: float = 30) -> T:
-    """What `probe` gives once it gives something true."""
+# Seconds in which even a very busy machine does what is waited for. What hangs costs that much.
+PATIENCE = 240
+
+
+def wait_for(what: str, probe: Callable[[], T], seconds: float = PATIENCE) -> T:
+    """What `probe` gives once it gives something true.
+
+    Less than PATIENCE is not waited: that it happens sooner is for a test to assert.
+    """
+    seconds = max(seconds, PATIENCE)
     end = time.monotonic() + seconds
     while not (found := probe()):
         if time.monotonic() > end:
@@ -116,7 +124,7 @@ class Master:
         env: Mapping[str, str] | None = None,
         isolated: bool = False,
         addresses: Sequence[str] = (),
-        start_seconds: float = 60,
+        start_seconds: float = PATIENCE,
     ) -> None:
         self.basedir = basedir
         self.www_port = www_port or free_port()
@@ -133,7 +141,9 @@ class Master:
         command = [self._buildbot, "create-master", "-q", str(basedir)]
         if configfile is not None:
             command[3:3] = ["--config", str(configfile)]
-        subprocess.run(command, check=True, timeout=120, env=self.env, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            command, check=True, timeout=PATIENCE, env=self.env, stdout=subprocess.DEVNULL
+        )
         if config is not None:
             self.write(config)
 
@@ -264,7 +274,7 @@ class Master:
             self.inside([sys.executable, "-I", "-S", str(_HERE / "ask.py")]),
             input=json.dumps(args).encode(),
             capture_output=True,
-            timeout=60,
+            timeout=PATIENCE,
         )
         if done.returncode:
             raise OSError(done.stderr.decode()[-500:])

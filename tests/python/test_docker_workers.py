@@ -7,6 +7,8 @@ What a push to an app's repository leads to: a change, and a build in a containe
 from __future__ import annotations
 
 import json
+import os
+import secrets
 import sqlite3
 import subprocess
 from collections.abc import Iterator
@@ -23,7 +25,8 @@ from repositories import Repository, Server
 # Docker's default bridge: containers reach the master there.
 BRIDGE = "172.17.0.1"
 
-IMAGE = "fdroid-bb/worker:test-of-workers"
+# Of this run alone, also beside another one.
+IMAGE = f"fdroid-bb/worker:test-{secrets.token_hex(4)}"
 
 CONFIG = """
 [fdroiddata]
@@ -108,7 +111,15 @@ def docker(*arguments: str) -> str:
 
 def containers() -> set[str]:
     """Those of the workers, running or not."""
-    return set(docker("ps", "-aq", "--no-trunc", "--filter", f"ancestor={DOCKER_IMAGE}").split())
+    return set(docker("ps", "-aq", "--no-trunc", "--filter", f"label=run={IMAGE}").split())
+
+
+def make_image() -> None:
+    """The image of the workers, with a label that their containers have too."""
+    text = f"FROM {DOCKER_IMAGE}\nLABEL run={IMAGE}\n"
+    command = ["docker", "build", "--quiet", "--tag", IMAGE, "-"]
+    env = {**os.environ, "DOCKER_BUILDKIT": "0"}
+    subprocess.run(command, input=text.encode(), check=True, capture_output=True, env=env)
 
 
 class Containers:
@@ -188,8 +199,7 @@ class Containers:
 def world(
     tmp_path_factory: pytest.TempPathFactory, server: Server, docker_engine: None
 ) -> Iterator[Containers]:
-    docker("tag", DOCKER_IMAGE, IMAGE)
-    assert not containers(), "another test left some"
+    make_image()
     world = Containers(tmp_path_factory.mktemp("docker"), server.repository("pushed.git"))
     with world.master:
         yield world
@@ -274,7 +284,7 @@ def test_a_missing_image_is_named_and_the_worker_works_once_it_is_there(world: C
         assert IMAGE in said
         assert "not found" in said
     finally:
-        docker("tag", DOCKER_IMAGE, IMAGE)
+        make_image()
     world.ask()
     assert world.finished(6, seconds=90)["results"] == 0
     world.gone()

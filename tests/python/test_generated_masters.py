@@ -29,7 +29,7 @@ BRIDGE = "172.17.0.1"
 
 SECRETS = {"web-admin": "pass of admin", "fdroiddata-push": "header of pusher"}
 
-# Where fdroidserver reads what the master makes.
+# Where fdroidserver reads what the master makes: of this machine's one master.
 PASSWORD = Path("/tmp/fdroid-buildbot-sendchange/passwd")  # noqa: S108
 
 # In the master's buildbot.tac: writes a line to the log whenever a poller starts, stops or takes
@@ -292,11 +292,23 @@ def test_what_is_no_application_id_gets_no_poller(tmp_path: Path, name: str) -> 
 
 @pytest.fixture(scope="module")
 def buildserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Master]:
-    """The master as the repository has it, generated."""
-    basedir = tmp_path_factory.mktemp("buildserver") / "master"
-    master = generated_master(ROOT / "generated/masters", "buildserver", basedir, SECRETS)
-    with master:
+    """The master as the repository has it, generated; only its password is not where another
+    master of this machine may have put its own.
+    """
+    folder = tmp_path_factory.mktemp("buildserver")
+    masters = folder / "masters"
+    shutil.copytree(ROOT / "generated/masters", masters)
+    config = masters / "buildserver/master.cfg"
+    text = config.read_text()
+    assert text.count(str(PASSWORD)) == 1
+    config.write_text(text.replace(str(PASSWORD), str(folder / "sendchange/passwd")))
+    with generated_master(masters, "buildserver", folder / "master", SECRETS) as master:
         yield master
+
+
+def password(buildserver: Master) -> str:
+    """What `buildbot sendchange` needs."""
+    return (buildserver.basedir.parent / "sendchange/passwd").read_text().strip()
 
 
 def names(master: Master, what: str) -> set[str]:
@@ -352,7 +364,7 @@ def test_a_secret_is_nowhere_to_be_read(buildserver: Master) -> None:
     told = [buildserver.ask("GET", path).text for path in ("/", "/auth/login", "/config")]
     told += [json.dumps(buildserver.rest(what)) for what in ("builders", "schedulers", "workers")]
     told += [buildserver.log(), (ROOT / "generated/masters/buildserver/master.cfg").read_text()]
-    for secret in (*SECRETS.values(), PASSWORD.read_text().strip()):
+    for secret in (*SECRETS.values(), password(buildserver)):
         assert not any(secret in text for text in told)
 
 
@@ -366,7 +378,7 @@ def test_a_change_is_submitted_as_fdroidserver_does(buildserver: Master) -> None
         inside = buildserver.inside(command)
         return subprocess.run(inside, capture_output=True, timeout=60)
 
-    assert send(PASSWORD.read_text().strip()).returncode == 0
+    assert send(password(buildserver)).returncode == 0
     assert send("wrong").returncode != 0
     projects = [change["project"] for change in buildserver.rest("changes")["changes"]]
     assert projects == ["org.example.tags"]
