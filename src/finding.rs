@@ -202,6 +202,9 @@ codes! {
     /// No fdroiddata where it was said to be.
     TreeMissing = "fdroiddata-missing", Error,
         "Give the root of fdroiddata with `--fdroiddata PATH`, and a commit of it with `--rev REV`.";
+    /// A checkout whose commit cannot be told.
+    CommitUnknown = "commit-unknown", Warning,
+        "Do what git says: trust a repository of another user with `git config --global --add safe.directory PATH`, or make a first commit.";
     /// No pipeline description where it was said to be.
     ConfigMissing = "config-missing", Error,
         "Give the description with `--config FILE`, or write one with `fdroid-bb init`.";

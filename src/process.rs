@@ -1,11 +1,14 @@
 //! Commands with an end to their time.
 
-use std::io::{self, Read as _, Seek as _};
-use std::process::{Command, Stdio};
+use std::io::{self, ErrorKind, Read as _, Seek as _};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// How often a process is looked at.
-const LOOK: Duration = Duration::from_millis(50);
+use rustix::process::{Pid, Signal, kill_process_group};
+
+/// How often a process is looked at: soon at first, then less and less often.
+const LOOK: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 
 /// The most that is kept of what a command prints, in bytes, from its end.
 const MOST_OUTPUT: u64 = 16 << 10;
@@ -15,29 +18,63 @@ const MOST_OUTPUT: u64 = 16 << 10;
 /// # Errors
 /// When it cannot be started, or has not ended after `patience`; it is then killed.
 pub fn run(command: &mut Command, patience: Duration) -> io::Result<(bool, String)> {
+    run_unless(command, patience, &|| false)
+}
+
+/// The same, but that it is also killed once `is_over` says so; that is an error of the kind
+/// `Interrupted`.
+///
+/// # Errors
+/// As of [`run`].
+pub fn run_unless(
+    command: &mut Command,
+    patience: Duration,
+    is_over: &dyn Fn() -> bool,
+) -> io::Result<(bool, String)> {
     let mut output = tempfile::tempfile()?;
     let mut child = command
         .stdin(Stdio::null())
         .stdout(output.try_clone()?)
         .stderr(output.try_clone()?)
+        // Ctrl-C is for this program, which knows how to end; and what a command starts ends with it.
+        .process_group(0)
         .spawn()?;
-    let end = Instant::now() + patience;
-    let status = loop {
-        if let Some(status) = child.try_wait()? {
-            break status;
-        }
-        if Instant::now() > end {
-            child.kill()?;
-            child.wait()?;
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        std::thread::sleep(LOOK);
-    };
+    let status = wait(&mut child, patience, is_over)?;
     let mut text = Vec::new();
     let start = output.metadata()?.len().saturating_sub(MOST_OUTPUT);
     output.seek(io::SeekFrom::Start(start))?;
     output.read_to_end(&mut text)?;
     Ok((status.success(), String::from_utf8_lossy(&text).trim().to_owned()))
+}
+/// How a process ends; if it does not do so within `patience`, or `is_over` says so, it is killed
+/// with all of its process group.
+///
+/// # Errors
+/// Of the kind `TimedOut` or `Interrupted`, if it was killed.
+pub(crate) fn wait(
+    child: &mut Child,
+    patience: Duration,
+    is_over: &dyn Fn() -> bool,
+) -> io::Result<ExitStatus> {
+    let end = Instant::now() + patience;
+    let mut look = LOOK.0;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        let is_over = is_over();
+        if is_over || Instant::now() > end {
+            let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+            // Its children, if it has a group of its own; then itself, in any case.
+            let _ = group.map(|group| kill_process_group(group, Signal::KILL));
+            child.kill()?;
+            child.wait()?;
+            let kind = if is_over { ErrorKind::Interrupted } else { ErrorKind::TimedOut };
+            return Err(kind.into());
+        }
+        std::thread::sleep(look);
+        look = (look * 2).min(LOOK.1);
+    }
 }
 
 #[cfg(test)]

@@ -100,6 +100,7 @@ pub fn apps(
         records.push(Record::Quarantined { stem, error: error.clone() });
     }
     records.sort_by(|a, b| a.name().cmp(b.name()));
+    findings.extend(tree.finding.clone());
     let mut apps = Apps { records, srclibs: srclib_files.len(), findings };
     let mut of_all = unused_overrides(&description.pipeline, &apps.records);
     of_all.extend(poll_load(description, &apps));

@@ -7,6 +7,8 @@ use std::path::Path;
 use git2::{Oid, Repository};
 use walkdir::WalkDir;
 
+use super::git;
+use super::repository::Id;
 use crate::finding::{Code, Finding, Place};
 
 /// The `*.yml` files of one folder.
@@ -26,7 +28,7 @@ pub struct File {
     /// The name of the file that it is a link to.
     target: Option<Box<str>>,
     /// The blob, in a revision.
-    pub(super) blob: Option<Oid>,
+    pub(super) blob: Option<Id>,
 }
 
 impl File {
@@ -48,10 +50,10 @@ impl File {
         stem(&self.name)
     }
 
-    /// The id of its blob, in a revision.
+    /// The id of its blob, in a revision; of a longer one, the start.
     #[must_use]
     pub fn blob(&self) -> Option<[u8; 20]> {
-        self.blob?.as_bytes().try_into().ok()
+        self.blob.as_ref()?.start()
     }
 }
 
@@ -111,7 +113,7 @@ impl Other {
             return finding(Code::FileSymlink, message, "put the file itself here");
         };
         let target = Some(file.name.clone());
-        Ok(File { folder, name: self.name.into(), target, blob: file.blob })
+        Ok(File { folder, name: self.name.into(), target, blob: file.blob.clone() })
     }
 }
 
@@ -151,6 +153,12 @@ pub(super) fn list_folder(
     Ok((files, others))
 }
 
+/// The mode of a symbolic link, in a tree.
+const LINK: u32 = 0o120_000;
+
+/// The longest name that a link is followed to, in bytes.
+const LONGEST_TARGET: usize = 4096;
+
 pub(super) fn list_tree(
     repository: &Repository,
     tree: Oid,
@@ -163,29 +171,69 @@ pub(super) fn list_tree(
     let listed = repository.find_tree(entry.id())?;
     let (mut files, mut others) = (Vec::with_capacity(listed.len()), Vec::new());
     for entry in &listed {
-        if !entry.name_bytes().ends_with(b".yml") {
-            continue;
-        }
-        match (entry.name(), entry.filemode()) {
-            (Ok(name), 0o100_644 | 0o100_755 | 0o100_664) => {
-                files.push(File {
-                    folder,
-                    name: name.into(),
-                    target: None,
-                    blob: Some(entry.id()),
-                });
-            }
-            (Ok(name), 0o120_000) => {
-                let target = repository.find_blob(entry.id())?;
-                let target = target.content().get(..4096.min(target.size())).unwrap_or_default();
-                let target = Some(String::from_utf8_lossy(target).into_owned());
-                others.push(Other { name: name.to_owned(), target });
-            }
-            _ => {
-                let name = String::from_utf8_lossy(entry.name_bytes()).into_owned();
-                others.push(Other { name, target: None });
-            }
+        let mode = entry.filemode().unsigned_abs();
+        let target = || repository.find_blob(entry.id()).map(|blob| blob.content().to_vec());
+        match sort(folder, mode, entry.name_bytes(), Id::Libgit2(entry.id()), target)? {
+            Some(Ok(file)) => files.push(file),
+            Some(Err(other)) => others.push(other),
+            None => {}
         }
     }
     Ok((files, others))
+}
+
+/// The same, as git lists it.
+pub(super) fn list_with_git(
+    path: &Path,
+    tree: &str,
+    folder: &'static str,
+) -> Result<(Vec<File>, Vec<Other>), String> {
+    let root = git::list(path, tree)?;
+    let Some((_, _, id)) = root.iter().find(|(_, name, _)| name == folder.as_bytes()) else {
+        return Ok((Vec::new(), Vec::new()));
+    };
+    let mut blobs = None;
+    let (mut files, mut others) = (Vec::new(), Vec::new());
+    for (mode, name, id) in git::list(path, id)? {
+        let target = || {
+            let mut started = match blobs.take() {
+                Some(started) => started,
+                None => git::Blobs::start(path)?,
+            };
+            let (_, content) = started.read(&id)?;
+            blobs = Some(started);
+            Ok::<_, String>(content)
+        };
+        match sort(folder, mode, &name, Id::Git(id.clone()), target)? {
+            Some(Ok(file)) => files.push(file),
+            Some(Err(other)) => others.push(other),
+            None => {}
+        }
+    }
+    Ok((files, others))
+}
+
+/// What an entry of a tree is; `None` if its name does not end in `.yml`.
+fn sort<E>(
+    folder: &'static str,
+    mode: u32,
+    name: &[u8],
+    id: Id,
+    target: impl FnOnce() -> Result<Vec<u8>, E>,
+) -> Result<Option<Result<File, Other>>, E> {
+    if !name.ends_with(b".yml") {
+        return Ok(None);
+    }
+    Ok(Some(match (std::str::from_utf8(name), mode) {
+        (Ok(name), 0o100_644 | 0o100_755 | 0o100_664) => {
+            Ok(File { folder, name: name.into(), target: None, blob: Some(id) })
+        }
+        (Ok(name), LINK) => {
+            let target = target()?;
+            let target = target.get(..LONGEST_TARGET).unwrap_or(&target);
+            let target = Some(String::from_utf8_lossy(target).into_owned());
+            Err(Other { name: name.to_owned(), target })
+        }
+        _ => Err(Other { name: String::from_utf8_lossy(name).into_owned(), target: None }),
+    }))
 }
