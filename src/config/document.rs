@@ -4,9 +4,10 @@ use std::fmt;
 use std::ops::Range;
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeTable, DeValue, Error as TomlError};
 
 use crate::finding::{Code, Finding, Place, Span};
+use crate::text::count;
 
 /// The way to a value of a TOML file, such as `builders.build.steps[1].run`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,7 +72,7 @@ impl<'t> Document<'t> {
     /// Parses `text`; `file` is the path that findings name.
     ///
     /// # Errors
-    /// Everything in the text that is no TOML.
+    /// The first error in the text that is no TOML, and all duplicate keys before it.
     pub fn parse(file: &'t str, text: &'t str) -> Result<Self, Vec<Finding>> {
         let lines =
             std::iter::once(0).chain(text.match_indices('\n').map(|(i, _)| i + 1)).collect();
@@ -81,19 +82,30 @@ impl<'t> Document<'t> {
         if errors.is_empty() {
             return Ok(document);
         }
-        Err(errors
-            .iter()
-            .map(|error| {
-                let place =
-                    error.span().map_or_else(|| Place::file(file), |span| document.place_of(span));
-                let help = if error.message().contains("duplicate key") {
-                    "keep one of them"
-                } else {
-                    "mend the TOML; https://toml.io/ describes it"
-                };
-                Finding::new(Code::ConfigSyntax, place, error.message(), help)
-            })
-            .collect())
+        Err(document.syntax_errors(errors))
+    }
+
+    /// All duplicate keys up to the first error of another kind, and that one. The parser goes on
+    /// after an error as well as it can, so one missing bracket is followed by hundreds.
+    fn syntax_errors(&self, mut errors: Vec<TomlError>) -> Vec<Finding> {
+        let is_duplicate = |error: &TomlError| error.message().contains("duplicate key");
+        errors.sort_by_key(|error| error.span().map_or(0, |span| span.start));
+        let first = errors.iter().position(|error| !is_duplicate(error));
+        let more = first.map_or(0, |first| errors.len() - first - 1);
+        let told = errors.iter().take(errors.len() - more);
+        told.map(|error| {
+            let place = error.span().map_or_else(|| Place::file(self.file), |s| self.place_of(s));
+            let help = match (is_duplicate(error), more) {
+                (true, _) => "keep one of them".to_owned(),
+                (false, 0) => "fix the TOML; https://toml.io/ describes it".to_owned(),
+                (false, _) => {
+                    let more = count(more, "more error");
+                    format!("fix this one first; {more} may follow from it")
+                }
+            };
+            Finding::new(Code::ConfigSyntax, place, error.message(), help)
+        })
+        .collect()
     }
 
     /// The value of the whole file.

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::Exit;
 use crate::cli::{DiffFormat, Inputs, Shown};
 use crate::compiled::{self, Compiled, Stopped};
+use crate::file;
 use crate::generate::output_set;
 use crate::input;
 use crate::report;
@@ -166,7 +167,7 @@ pub fn plan(
     inputs: &Inputs,
     folder: &Path,
     accept_vanishing: bool,
-    file: Option<&PathBuf>,
+    output: Option<&PathBuf>,
     shown: &Shown,
     out: &mut dyn Write,
     err: &mut dyn Write,
@@ -176,9 +177,9 @@ pub fn plan(
         Err(Stopped(exit)) => return Ok(exit),
     };
     say(&compiled.diff, shown, out)?;
-    if let Some(file) = file {
+    if let Some(file) = output {
         let text = serde_json::to_string_pretty(&Plan::of(&compiled))? + "\n";
-        if let Err(error) = fs::write(file, text) {
+        if let Err(error) = file::replace(file, &text, None) {
             writeln!(err, "error: `{}` cannot be written: {error}", file.display())?;
             writeln!(err, "help: give another file with `--output FILE`")?;
             return Ok(Exit::Invalid);

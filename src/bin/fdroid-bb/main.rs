@@ -7,6 +7,7 @@ mod cli;
 mod compiled;
 mod diff;
 mod explain;
+mod file;
 mod generate;
 mod input;
 mod load;

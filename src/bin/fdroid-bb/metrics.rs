@@ -1,7 +1,7 @@
 //! Metrics for Prometheus, in a file for the text file collector of its node exporter.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,8 +13,21 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::Exit;
+use crate::file;
 use crate::input::Read;
 use crate::report::Totals;
+
+/// How all names begin.
+const PREFIX: &str = "fdroid_bb";
+
+/// What is kept from run to run: names, and what they mean.
+const SUCCEEDED: (&str, &str) =
+    ("last_success_timestamp_seconds", "When the masters last ran what was asked");
+const FETCHED: (&str, &str) =
+    ("last_fetch_success_timestamp_seconds", "When watch last fetched fdroiddata");
+
+/// The collector runs as another user.
+const PUBLIC: u32 = 0o644;
 
 type Number = Gauge<f64, AtomicU64>;
 type Numbers = Family<Vec<(&'static str, String)>, Number>;
@@ -26,20 +39,20 @@ pub struct Compiled {
     pub pollers: BTreeMap<String, usize>,
 }
 
-/// Writes what became of a run. What is not known of a failed one keeps no old value.
+/// Writes what became of a run. Of what it does not know, only the last successes are kept.
 pub fn write(
     file: &Path,
     compiled: Option<&Compiled>,
     exit: Exit,
     took: Duration,
 ) -> io::Result<()> {
-    let mut registry = Registry::with_prefix("fdroid_bb");
+    let mut registry = Registry::with_prefix(PREFIX);
     let mut number = |name: &str, help: &str, value: f64| {
         let gauge = Number::default();
         gauge.set(value);
         registry.register(name, help, gauge);
     };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    let now = now();
     number("last_run_timestamp_seconds", "When the configuration was last applied, or tried", now);
     number("last_run_seconds", "How long that took", took.as_secs_f64());
     number(
@@ -47,13 +60,11 @@ pub fn write(
         "How it ended, as the exit codes of fdroid-bb",
         f64::from(exit as u8),
     );
-    let success = if exit == Exit::Clean { Some(now) } else { last_success(file) };
-    if let Some(success) = success {
-        number(
-            "last_success_timestamp_seconds",
-            "When the masters last ran what was asked",
-            success,
-        );
+    let success = if exit == Exit::Clean { Some(now) } else { known(file, SUCCEEDED.0) };
+    for ((name, help), value) in [(SUCCEEDED, success), (FETCHED, known(file, FETCHED.0))] {
+        if let Some(value) = value {
+            number(name, help, value);
+        }
     }
     if let Some(Compiled { read, pollers }) = compiled {
         let of_masters = Numbers::default();
@@ -81,20 +92,36 @@ pub fn write(
     }
     let mut text = String::new();
     encode(&mut text, &registry).map_err(io::Error::other)?;
-    // The collector must not read half of it.
-    let folder = file.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-    let mut staged = tempfile::Builder::new()
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
-        .tempfile_in(folder)?;
-    staged.write_all(text.as_bytes())?;
-    staged.persist(file)?;
-    Ok(())
+    file::replace(file, &text, Some(PUBLIC))
 }
 
-/// The last success that the file tells of.
-fn last_success(file: &Path) -> Option<f64> {
+/// Notes that fdroiddata has just been fetched; all else stays as it is.
+pub fn fetched(file: &Path) -> io::Result<()> {
+    let old = match std::fs::read_to_string(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        old => old?,
+    };
+    let mut registry = Registry::with_prefix(PREFIX);
+    let gauge = Number::default();
+    gauge.set(now());
+    registry.register(FETCHED.0, FETCHED.1, gauge);
+    let mut text: String = old
+        .split_inclusive('\n')
+        .filter(|line| !line.contains(FETCHED.0) && line.trim_end() != "# EOF")
+        .collect();
+    encode(&mut text, &registry).map_err(io::Error::other)?;
+    file::replace(file, &text, Some(PUBLIC))
+}
+
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+/// The value that the file has of a metric. What cannot be read is not known.
+fn known(file: &Path, name: &str) -> Option<f64> {
     let text = std::fs::read_to_string(file).ok()?;
-    let line =
-        text.lines().find_map(|l| l.strip_prefix("fdroid_bb_last_success_timestamp_seconds "));
-    line?.trim().parse().ok()
+    let value = |line: &str| {
+        Some(line.strip_prefix(PREFIX)?.strip_prefix('_')?.strip_prefix(name)?.trim().to_owned())
+    };
+    text.lines().find_map(value)?.parse().ok()
 }

@@ -12,6 +12,8 @@ use quick_junit::{NonSuccessKind, Report as Junit, TestCase, TestCaseStatus, Tes
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::file;
+
 /// A report that is asked for: `KIND=FILE`.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -60,7 +62,7 @@ impl Report {
             Kind::Sarif => format!("{:#}\n", sarif(findings)),
             Kind::Junit => junit(findings).to_string().map_err(io::Error::other)?,
         };
-        fs::write(&self.file, text)
+        file::replace(&self.file, &text, None)
     }
 }
 
@@ -237,7 +239,7 @@ impl Baseline {
 
     /// Writes it to `file`.
     pub fn write(&self, file: &Path) -> io::Result<()> {
-        fs::write(file, serde_json::to_string_pretty(self)? + "\n")
+        file::replace(file, &(serde_json::to_string_pretty(self)? + "\n"), None)
     }
 
     /// What is known, to be compared with what is found.

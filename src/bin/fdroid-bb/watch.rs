@@ -2,20 +2,21 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::path::Path;
-use std::process::Command;
+use std::os::fd::AsFd as _;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use fdroid_bb::compile::{self, Description};
-use fdroid_bb::load::Tree;
+use fdroid_bb::load::{self, Tree};
 use fdroid_bb::{process, write};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 use crate::Exit;
 use crate::apply::{self, Options};
 use crate::cli::Inputs;
+use crate::metrics;
 use crate::report;
 
 /// How long a fetch may take.
@@ -36,12 +37,58 @@ pub struct Watch {
     pub settle: Duration,
 }
 
-/// What a signal asks for.
-enum Signal {
-    /// To look at once.
-    Wake,
-    /// To end.
-    End,
+/// Signals: SIGHUP makes it look at once; SIGTERM and SIGINT make it end, once what is being
+/// applied has come to its end.
+struct Signals {
+    came: Receiver<()>,
+    /// The signal to end with.
+    end: Arc<OnceLock<i32>>,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        let (sender, came) = mpsc::channel();
+        let end = Arc::new(OnceLock::new());
+        let ending = Arc::clone(&end);
+        let mut signals = signal_hook::iterator::Signals::new([SIGHUP, SIGTERM, SIGINT])?;
+        std::thread::spawn(move || {
+            for signal in signals.forever() {
+                if signal != SIGHUP {
+                    ending.get_or_init(|| signal);
+                }
+                if sender.send(()).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Self { came, end })
+    }
+
+    fn is_end(&self) -> bool {
+        self.end.get().is_some()
+    }
+
+    /// Waits for a signal, `time` at most; whether it is to end.
+    fn is_end_within(&self, time: Duration) -> bool {
+        let waited = self.came.recv_timeout(time);
+        self.is_end() || waited == Err(RecvTimeoutError::Disconnected)
+    }
+}
+
+/// What is wrong for a while: told when it begins, when it changes, and when it is over.
+#[derive(Default)]
+struct Trouble(Option<String>);
+
+impl Trouble {
+    fn tell(&mut self, now: Option<String>, over: &str, err: &mut dyn Write) -> io::Result<()> {
+        match &now {
+            _ if now == self.0 => {}
+            Some(words) => writeln!(err, "warning: {words}")?,
+            None => writeln!(err, "{over}")?,
+        }
+        self.0 = now;
+        Ok(())
+    }
 }
 
 /// A state of the inputs: fdroiddata's commit, and the sum of the description.
@@ -65,10 +112,17 @@ pub fn watch(
             return Ok(Exit::Invalid);
         }
     };
-    if !is_bare(&inputs.fdroiddata) {
-        writeln!(err, "error: `{}` is no bare repository", inputs.fdroiddata.display())?;
-        writeln!(err, "help: make one with `git clone --bare {}`", url(&description))?;
-        return Ok(Exit::Invalid);
+    match load::is_bare(&inputs.fdroiddata) {
+        Ok(true) => {}
+        Ok(false) => {
+            writeln!(err, "error: `{}` is no bare repository", inputs.fdroiddata.display())?;
+            writeln!(err, "help: make one with `git clone --bare {}`", url(&description))?;
+            return Ok(Exit::Invalid);
+        }
+        Err(finding) => {
+            report::findings(err, &[finding])?;
+            return Ok(Exit::Invalid);
+        }
     }
     let branch = inputs.rev.clone();
     let branch =
@@ -78,40 +132,43 @@ pub fn watch(
         fdroiddata: inputs.fdroiddata.clone(),
         rev: Some(branch.clone()),
     };
-    let signals = signals()?;
-    let mut follower = Follower { inputs: &inputs, watch, branch: &branch, signals: &signals };
+    let signals = Signals::listen()?;
+    let (fetching, reading) = Default::default();
+    let mut follower =
+        Follower { inputs: &inputs, watch, branch: &branch, signals: &signals, fetching, reading };
     writeln!(out, "following `{branch}` of {}", inputs.fdroiddata.display())?;
-    follower.follow(out, err)
+    let exit = follower.follow(out, err)?;
+    if signals.end.get() == Some(&SIGINT) {
+        // As it would have ended by itself, so that a script that runs this ends too.
+        out.flush()?;
+        signal_hook::low_level::emulate_default_handler(SIGINT)?;
+    }
+    Ok(exit)
 }
 
 fn url(description: &Description) -> String {
     description.pipeline.fdroiddata.url.url().to_string()
 }
 
-fn is_bare(path: &Path) -> bool {
-    path.join("objects").is_dir() && path.join("HEAD").is_file()
-}
-
-/// SIGHUP wakes; SIGTERM and SIGINT end, once what is being applied has come to its end.
-fn signals() -> io::Result<Receiver<Signal>> {
-    let (sender, receiver) = mpsc::channel();
-    let mut signals = Signals::new([SIGHUP, SIGTERM, SIGINT])?;
-    std::thread::spawn(move || {
-        for signal in signals.forever() {
-            let meaning = if signal == SIGHUP { Signal::Wake } else { Signal::End };
-            if sender.send(meaning).is_err() {
-                return;
-            }
-        }
-    });
-    Ok(receiver)
+/// Whether somebody still reads both streams. A terminal may be closed, a pipe cut short.
+fn is_heard() -> bool {
+    let (stdout, stderr) = (io::stdout(), io::stderr());
+    let mut streams =
+        [&stdout.as_fd(), &stderr.as_fd()].map(|fd| PollFd::new(fd, PollFlags::empty()));
+    let none = Timespec { tv_sec: 0, tv_nsec: 0 };
+    // Where this cannot be told, writing will tell.
+    poll(&mut streams, Some(&none)).is_ok_and(|closed| closed == 0)
 }
 
 struct Follower<'a> {
     inputs: &'a Inputs,
     watch: &'a Watch,
     branch: &'a str,
-    signals: &'a Receiver<Signal>,
+    signals: &'a Signals,
+    /// Why fdroiddata cannot be fetched.
+    fetching: Trouble,
+    /// Why the inputs cannot be read.
+    reading: Trouble,
 }
 
 impl Follower<'_> {
@@ -119,11 +176,9 @@ impl Follower<'_> {
         let mut done: Option<State> = None;
         let mut failures = 0;
         loop {
-            if let Some(words) = self.fetch() {
-                writeln!(err, "warning: fdroiddata cannot be fetched: {words}")?;
-            }
+            self.fetch(err)?;
             let mut wait = self.watch.interval;
-            match self.settled(done.as_ref()) {
+            match self.settled(done.as_ref(), err)? {
                 Settled::End => return Ok(Exit::Clean),
                 Settled::Same => {}
                 Settled::New(state) => {
@@ -145,89 +200,108 @@ impl Follower<'_> {
                             exit as u8,
                             wait.as_secs(),
                         )?;
-                        if self.is_idle_until_news(wait, &state) {
+                        if self.is_idle_until_news(wait, &state, err)? {
                             return Ok(Exit::Clean);
                         }
                         continue;
                     }
                 }
             }
-            out.flush()?;
-            if self.is_over(wait) {
+            if !is_heard() {
+                return Ok(Exit::Invalid);
+            }
+            if self.signals.is_end_within(wait) {
                 return Ok(Exit::Clean);
             }
         }
     }
 
-    /// Waits; whether it is to end. A signal to wake ends the wait.
-    fn is_over(&self, wait: Duration) -> bool {
-        matches!(
-            self.signals.recv_timeout(wait),
-            Ok(Signal::End) | Err(RecvTimeoutError::Disconnected)
-        )
-    }
-
-    /// Waits until there is a newer state, or for `wait`; whether it is to end.
-    fn is_idle_until_news(&self, wait: Duration, failed: &State) -> bool {
+    /// Waits until there is a newer state, or for `wait`; whether it is to end. A signal to look
+    /// ends the wait.
+    fn is_idle_until_news(
+        &mut self,
+        wait: Duration,
+        failed: &State,
+        err: &mut dyn Write,
+    ) -> io::Result<bool> {
         let end = Instant::now() + wait;
         while Instant::now() < end {
-            if self.is_over(self.watch.interval.min(wait)) {
-                return true;
+            if !is_heard() || self.signals.is_end_within(self.watch.interval.min(wait)) {
+                return Ok(true);
             }
-            // What hinders it was said, or is said with the next try.
-            let _ = self.fetch();
-            if self.state().is_some_and(|now| now != *failed) {
+            self.fetch(err)?;
+            if self.state(err)?.is_some_and(|now| now != *failed) {
                 break;
             }
         }
-        false
+        Ok(false)
     }
 
     /// The state to apply, once no commit has come for a while.
-    fn settled(&self, done: Option<&State>) -> Settled {
-        let Some(mut state) = self.state().filter(|state| Some(state) != done) else {
-            return Settled::Same;
+    fn settled(&mut self, done: Option<&State>, err: &mut dyn Write) -> io::Result<Settled> {
+        let Some(mut state) = self.state(err)?.filter(|state| Some(state) != done) else {
+            return Ok(Settled::Same);
         };
         let burst = Instant::now();
         while burst.elapsed() < LONGEST_BURST {
-            if self.is_over(self.watch.settle) {
-                return Settled::End;
+            if self.signals.is_end_within(self.watch.settle) {
+                return Ok(Settled::End);
             }
-            let _ = self.fetch();
-            match self.state() {
+            self.fetch(err)?;
+            match self.state(err)? {
                 Some(now) if now != state => state = now,
                 _ => break,
             }
         }
-        Settled::New(state)
+        Ok(Settled::New(state))
     }
 
-    /// What the inputs are now; `None` where the branch is gone.
-    fn state(&self) -> Option<State> {
-        let tree = Tree::open(&self.inputs.fdroiddata, Some(self.branch)).ok()?;
-        let description = fs::read(&self.inputs.config).unwrap_or_default();
-        Some(State { commit: tree.commit?, description: write::digest(&description) })
+    /// What the inputs are now. If they cannot be read, that is told.
+    fn state(&mut self, err: &mut dyn Write) -> io::Result<Option<State>> {
+        let (state, trouble) = match self.read() {
+            Ok(state) => (Some(state), None),
+            Err(words) => (None, Some(words)),
+        };
+        self.reading.tell(trouble, "fdroiddata and its description can be read again", err)?;
+        Ok(state)
     }
 
-    /// Fetches the branch, whatever became of it; why not, if it cannot be done.
+    fn read(&self) -> Result<State, String> {
+        let tree = Tree::open(&self.inputs.fdroiddata, Some(self.branch))
+            .map_err(|finding| format!("{}\nhelp: {}", finding.message, finding.help))?;
+        let description = fs::read(&self.inputs.config).map_err(|error| {
+            format!("`{}` cannot be read: {error}", self.inputs.config.display())
+        })?;
+        let commit = tree.commit.ok_or("fdroiddata has no commit")?;
+        Ok(State { commit, description: write::digest(&description) })
+    }
+
+    /// Fetches the branch, whatever became of it. If that cannot be done, why is told.
     ///
     /// git itself does it, for it knows the proxies, certificates and passwords of this machine,
     /// and can be stopped.
-    fn fetch(&self) -> Option<String> {
+    fn fetch(&mut self, err: &mut dyn Write) -> io::Result<()> {
         let branch = self.branch;
-        let mut git = Command::new("git");
-        git.arg("--git-dir").arg(&self.inputs.fdroiddata);
+        let mut git = load::git::command(&self.inputs.fdroiddata);
         git.args(["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "origin"]);
         git.arg(format!("+refs/heads/{branch}:refs/heads/{branch}"));
-        git.env("GIT_TERMINAL_PROMPT", "0");
-        match process::run(&mut git, FETCH) {
+        let trouble = match process::run_unless(&mut git, FETCH, &|| self.signals.is_end()) {
             Ok((true, _)) => None,
             Ok((false, words)) => Some(words),
+            // It is to end.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 Some(format!("nothing came within {} s", FETCH.as_secs()))
             }
-            Err(error) => Some(format!("git does not work: {error}")),
+            Err(error) => Some(format!("git cannot be run: {error}")),
+        };
+        if let Some(file) = self.watch.apply.metrics.as_ref().filter(|_| trouble.is_none())
+            && let Err(error) = metrics::fetched(file)
+        {
+            writeln!(err, "warning: `{}` cannot be written: {error}", file.display())?;
         }
+        let trouble = trouble.map(|words| format!("fdroiddata cannot be fetched: {words}"));
+        self.fetching.tell(trouble, "fdroiddata is fetched again", err)
     }
 }
 
