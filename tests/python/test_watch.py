@@ -180,11 +180,29 @@ def test_too_many_deletions_wait_for_a_person(watched: Watched) -> None:
 
 
 def test_a_remote_that_is_gone_comes_back(watched: Watched) -> None:
+    fetched = "fdroid_bb_last_fetch_success_timestamp_seconds"
     away = watched.applied.data.rename(watched.applied.folder / "away")
     wait_for("the warning", lambda: "fdroiddata cannot be fetched" in watched.said())
+    before = watched.metrics()[fetched]
+    assert before > 1.7e9
     away.rename(watched.applied.data)
+    wait_for("its end", lambda: "fdroiddata is fetched again" in watched.said())
+    assert watched.said().count("fdroiddata cannot be fetched") == 1
+    wait_for("a later fetch", lambda: watched.metrics()[fetched] > before)
     watched.applied.add("org.example.back")
     watched.live(watched.commit("back"))
+
+
+def test_a_branch_that_is_gone_is_told_once_until_it_is_back(watched: Watched) -> None:
+    git(watched.bare, "symbolic-ref", "HEAD", "refs/heads/elsewhere")
+    head = git(watched.bare, "rev-parse", "master")
+    away = watched.applied.data.rename(watched.applied.folder / "away")
+    git(watched.bare, "update-ref", "-d", "refs/heads/master")
+    again = "fdroiddata and its description can be read again"
+    wait_for("the reason", lambda: "`master`" in watched.said().partition("following")[2][10:])
+    git(watched.bare, "update-ref", "refs/heads/master", head)
+    wait_for("its end", lambda: again in watched.said())
+    away.rename(watched.applied.data)
 
 
 def test_a_master_that_is_down_gets_it_when_it_is_back(watched: Watched) -> None:

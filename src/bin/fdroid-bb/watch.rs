@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::os::fd::AsFd as _;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -153,8 +152,10 @@ fn url(description: &Description) -> String {
 /// Whether somebody still reads both streams. A terminal may be closed, a pipe cut short.
 fn is_heard() -> bool {
     let (stdout, stderr) = (io::stdout(), io::stderr());
-    let mut streams =
-        [&stdout.as_fd(), &stderr.as_fd()].map(|fd| PollFd::new(fd, PollFlags::empty()));
+    let mut streams = [
+        PollFd::new(&stdout, PollFlags::empty()),
+        PollFd::new(&stderr, PollFlags::empty()),
+    ];
     let none = Timespec { tv_sec: 0, tv_nsec: 0 };
     // Where this cannot be told, writing will tell.
     poll(&mut streams, Some(&none)).is_ok_and(|closed| closed == 0)
@@ -201,7 +202,7 @@ impl Follower<'_> {
                             wait.as_secs(),
                         )?;
                         if self.is_idle_until_news(wait, &state, err)? {
-                            return Ok(Exit::Clean);
+                            return Ok(if is_heard() { Exit::Clean } else { Exit::Invalid });
                         }
                         continue;
                     }
