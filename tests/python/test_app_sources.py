@@ -336,13 +336,20 @@ def test_a_dead_masters_apps_are_taken_over(
     repos = {f"org.shared.n{n}": server.repository(f"shared{n}.git") for n in range(6)}
     pollers: Pollers = {app_id: {"repourl": repo.url} for app_id, repo in repos.items()}
     # Buildbot looks each five minutes for services that nobody has, and each minute for masters
-    # that are dead, which they are after ten. Here that is a matter of seconds.
+    # that are dead, which they are after ten minutes without a sign of life, given each minute.
+    # Here that is a matter of seconds.
     hurry = """
 c["multiMaster"] = True
 from buildbot.data import masters as data_masters
 from buildbot.util.service import ClusteredBuildbotService
 ClusteredBuildbotService.POLL_INTERVAL_SEC = 1
-data_masters.EXPIRE_MINUTES = 0.1
+data_masters.EXPIRE_MINUTES = 0.5
+from twisted.application.internet import TimerService
+start = TimerService.startService
+def start_quickly(self):
+    self.step = 1
+    return start(self)
+TimerService.startService = start_quickly
 """
     one = Master(tmp_path / "one", config(pollers, hurry), env=counted_git.env())
     two = Master(

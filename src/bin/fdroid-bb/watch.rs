@@ -152,10 +152,8 @@ fn url(description: &Description) -> String {
 /// Whether somebody still reads both streams. A terminal may be closed, a pipe cut short.
 fn is_heard() -> bool {
     let (stdout, stderr) = (io::stdout(), io::stderr());
-    let mut streams = [
-        PollFd::new(&stdout, PollFlags::empty()),
-        PollFd::new(&stderr, PollFlags::empty()),
-    ];
+    let mut streams =
+        [PollFd::new(&stdout, PollFlags::empty()), PollFd::new(&stderr, PollFlags::empty())];
     let none = Timespec { tv_sec: 0, tv_nsec: 0 };
     // Where this cannot be told, writing will tell.
     poll(&mut streams, Some(&none)).is_ok_and(|closed| closed == 0)
