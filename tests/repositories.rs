@@ -50,7 +50,9 @@ fn hostile() -> Sandbox {
     )
     .unwrap();
     let many: Vec<String> = (0..300).map(|n| format!("org.example.many{n}")).collect();
-    many.iter().for_each(|id| sandbox.app(id, &["UpdateCheckMode: Tags"]));
+    for id in &many {
+        sandbox.app(id, &["UpdateCheckMode: Tags"]);
+    }
     sandbox.commit();
     let commit = sandbox.git(&["rev-parse", "HEAD"]);
     let entry = format!("160000,{commit},metadata/a.submodule.yml");

@@ -68,8 +68,11 @@ pub(super) fn ask(path: &Path, arguments: &[&str]) -> Result<Vec<u8>, String> {
     }
 }
 
+/// An entry of a tree: its mode, its name, and the id of what it names.
+pub(super) type Entry = (u32, Vec<u8>, Box<str>);
+
 /// The entries of a tree: mode, name and id.
-pub(super) fn list(path: &Path, tree: &str) -> Result<Vec<(u32, Vec<u8>, Box<str>)>, String> {
+pub(super) fn list(path: &Path, tree: &str) -> Result<Vec<Entry>, String> {
     let listed = ask(path, &["ls-tree", "-z", "--full-tree", tree])?;
     let entry = |entry: &[u8]| {
         let tab = entry.iter().position(|&byte| byte == b'\t')?;
