@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 from buildbot.changes.pb import PBChangeSource
 from buildbot.process.properties import Properties
+from buildbot.util import ComparableMixin
 from twisted.internet import defer
 
 
@@ -30,6 +31,11 @@ class SubmitSource(PBChangeSource):
         super().__init__(user=user, passwd=passwd, port=port, name="submit")
         self.password_file = password_file
         self._made = secrets.token_urlsafe(32)
+
+    def canReconfigWithSibling(self, sibling: Any) -> bool:
+        """Buildbot's takes another port while it runs, but no other user, password or file."""
+        can = super().canReconfigWithSibling(sibling)
+        return bool(can and ComparableMixin.isEquivalent(self, sibling))
 
     def _register(self, port: int | str | None) -> defer.Deferred[None]:
         return defer.ensureDeferred(self._listen(port))
