@@ -8,6 +8,8 @@ What Buildbot lacked, as 4.3.0 is:
 - A worker that starts when it is needed never attaches again to a builder that was taken away and
   came back: it takes the entry of the builder that is gone for the new one's (buildbot#9135). And
   no worker attaches again if the configuration in between was applied in part only.
+- Such a worker that is told, while it builds, that its builder is gone stops the command and never
+  says so: the build waits for ever.
 - A builder that is taken away while it builds forgets its master. Its build cannot take a lock any
   more, nor give one back, and its request is never finished.
 
@@ -28,6 +30,7 @@ _take = BuildbotService.reconfigServiceWithSibling
 _take_worker = AbstractWorker.reconfigServiceWithSibling
 _update_latent = AbstractLatentWorker.updateWorker
 _latent_finished = AbstractLatentWorker.buildFinished
+_send_builders = AbstractLatentWorker.sendBuilderList
 
 
 @defer.inlineCallbacks
@@ -73,6 +76,15 @@ def _finish_and_attach(worker: AbstractLatentWorker, entry: Any) -> None:
         worker.updateWorker()
 
 
+def _send_once_it_stops_nothing(worker: AbstractLatentWorker) -> Any:
+    """Tell a worker its builders, but of one that builds only after its build that it is gone."""
+    wanted = {builder.name for builder in worker.botmaster.getBuildersForWorker(worker.name)}
+    told = {name for name, _ in worker._old_builder_list or ()}
+    busy = {e.builder_name for e in worker.workerforbuilders.values() if e.isBusy()}
+    # Its machine is made anew for the next build, and asks for the list then.
+    return defer.succeed(None) if told & busy - wanted else _send_builders(worker)
+
+
 class _Kept:
     """An attribute that is not set to None."""
 
@@ -90,6 +102,7 @@ class _Kept:
 BuildbotService.reconfigServiceWithSibling = _take_and_remember  # type: ignore[method-assign,assignment]
 AbstractWorker.reconfigServiceWithSibling = _take_and_attach  # type: ignore[method-assign,assignment]
 AbstractLatentWorker.updateWorker = _drop_stale_and_update  # type: ignore[method-assign]
+AbstractLatentWorker.sendBuilderList = _send_once_it_stops_nothing  # type: ignore[method-assign,assignment]
 AbstractLatentWorker.buildFinished = _finish_and_attach  # type: ignore[method-assign]
 Builder.master = _Kept("master")  # type: ignore[assignment]
 Builder.botmaster = _Kept("botmaster")  # type: ignore[attr-defined]
