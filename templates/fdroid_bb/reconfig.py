@@ -8,7 +8,7 @@ What Buildbot lacked, as 4.3.0 is:
 - A worker that starts when it is needed never attaches again to a builder that was taken away and
   came back: it takes the entry of the builder that is gone for the new one's (buildbot#9135). And
   no worker attaches again if the configuration in between was applied in part only.
-- Such a worker that is told, while it builds, that its builder is gone stops the command and never
+- A worker that is told, while it builds, that its builder is gone stops the command and never
   says so: the build waits for ever.
 - A builder that is taken away while it builds forgets its master. Its build cannot take a lock any
   more, nor give one back, and its request is never finished.
@@ -25,12 +25,14 @@ from buildbot.util.service import BuildbotService
 from buildbot.worker.base import AbstractWorker
 from buildbot.worker.latent import AbstractLatentWorker
 from twisted.internet import defer
+from twisted.python import log
 
 _take = BuildbotService.reconfigServiceWithSibling
 _take_worker = AbstractWorker.reconfigServiceWithSibling
 _update_latent = AbstractLatentWorker.updateWorker
 _latent_finished = AbstractLatentWorker.buildFinished
-_send_builders = AbstractLatentWorker.sendBuilderList
+_finished = AbstractWorker.buildFinished
+_send_builders = AbstractWorker.sendBuilderList
 
 
 @defer.inlineCallbacks
@@ -44,10 +46,16 @@ def _take_and_remember(service: BuildbotService, sibling: Any) -> Any:
 @defer.inlineCallbacks
 def _take_and_attach(worker: AbstractWorker, sibling: Any) -> Any:
     yield _take_worker(worker, sibling)
+    yield _attach_missing(worker)
+
+
+@defer.inlineCallbacks
+def _attach_missing(worker: AbstractWorker) -> Any:
+    """Attach a worker to its builders that lack it, but those of whose name it builds."""
     missing = [
         builder
         for builder in worker.botmaster.getBuildersForWorker(worker.name)
-        if builder._find_wfb_by_worker(worker) is None
+        if builder._find_wfb_by_worker(worker) is None and builder.name not in _busy(worker)
     ]
     if isinstance(worker, AbstractLatentWorker):
         if missing:
@@ -57,7 +65,12 @@ def _take_and_attach(worker: AbstractWorker, sibling: Any) -> Any:
             yield worker.attachBuilder(builder)
 
 
-def _is_stale(worker: AbstractLatentWorker, entry: Any) -> bool:
+def _busy(worker: AbstractWorker) -> set[str]:
+    """The names of the builders that it builds for; some may be gone."""
+    return {entry.builder_name for entry in worker.workerforbuilders.values() if entry.isBusy()}
+
+
+def _is_stale(worker: AbstractWorker, entry: Any) -> bool:
     builder = worker.botmaster.builders.get(entry.builder_name)
     return builder is None or entry not in builder.workers
 
@@ -76,13 +89,18 @@ def _finish_and_attach(worker: AbstractLatentWorker, entry: Any) -> None:
         worker.updateWorker()
 
 
-def _send_once_it_stops_nothing(worker: AbstractLatentWorker) -> Any:
+def _finish_and_send(worker: AbstractWorker, entry: Any) -> None:
+    _finished(worker, entry)
+    if worker.running and worker.botmaster is not None and _is_stale(worker, entry):
+        done = worker.updateWorker().addCallback(lambda _: _attach_missing(worker))
+        done.addErrback(log.err, f"while {worker.name} was told its builders")
+
+
+def _send_once_it_stops_nothing(worker: AbstractWorker) -> Any:
     """Tell a worker its builders, but of one that builds only after its build that it is gone."""
     wanted = {builder.name for builder in worker.botmaster.getBuildersForWorker(worker.name)}
     told = {name for name, _ in worker._old_builder_list or ()}
-    busy = {e.builder_name for e in worker.workerforbuilders.values() if e.isBusy()}
-    # Its machine is made anew for the next build, and asks for the list then.
-    return defer.succeed(None) if told & busy - wanted else _send_builders(worker)
+    return defer.succeed(None) if told & _busy(worker) - wanted else _send_builders(worker)
 
 
 class _Kept:
@@ -102,7 +120,8 @@ class _Kept:
 BuildbotService.reconfigServiceWithSibling = _take_and_remember  # type: ignore[method-assign,assignment]
 AbstractWorker.reconfigServiceWithSibling = _take_and_attach  # type: ignore[method-assign,assignment]
 AbstractLatentWorker.updateWorker = _drop_stale_and_update  # type: ignore[method-assign]
-AbstractLatentWorker.sendBuilderList = _send_once_it_stops_nothing  # type: ignore[method-assign,assignment]
+AbstractWorker.sendBuilderList = _send_once_it_stops_nothing  # type: ignore[method-assign]
+AbstractWorker.buildFinished = _finish_and_send  # type: ignore[method-assign]
 AbstractLatentWorker.buildFinished = _finish_and_attach  # type: ignore[method-assign]
 Builder.master = _Kept("master")  # type: ignore[assignment]
 Builder.botmaster = _Kept("botmaster")  # type: ignore[attr-defined]
