@@ -30,7 +30,6 @@ from twisted.python import log
 _take = BuildbotService.reconfigServiceWithSibling
 _take_worker = AbstractWorker.reconfigServiceWithSibling
 _update_latent = AbstractLatentWorker.updateWorker
-_latent_finished = AbstractLatentWorker.buildFinished
 _finished = AbstractWorker.buildFinished
 _send_builders = AbstractWorker.sendBuilderList
 
@@ -83,12 +82,6 @@ def _drop_stale_and_update(worker: AbstractLatentWorker) -> Any:
     return _update_latent(worker)
 
 
-def _finish_and_attach(worker: AbstractLatentWorker, entry: Any) -> None:
-    _latent_finished(worker, entry)
-    if worker.running and worker.botmaster is not None and _is_stale(worker, entry):
-        worker.updateWorker()
-
-
 def _finish_and_send(worker: AbstractWorker, entry: Any) -> None:
     _finished(worker, entry)
     if worker.running and worker.botmaster is not None and _is_stale(worker, entry):
@@ -120,8 +113,7 @@ class _Kept:
 BuildbotService.reconfigServiceWithSibling = _take_and_remember  # type: ignore[method-assign,assignment]
 AbstractWorker.reconfigServiceWithSibling = _take_and_attach  # type: ignore[method-assign,assignment]
 AbstractLatentWorker.updateWorker = _drop_stale_and_update  # type: ignore[method-assign]
-AbstractWorker.sendBuilderList = _send_once_it_stops_nothing  # type: ignore[method-assign]
+AbstractWorker.sendBuilderList = _send_once_it_stops_nothing  # type: ignore[method-assign,assignment]
 AbstractWorker.buildFinished = _finish_and_send  # type: ignore[method-assign]
-AbstractLatentWorker.buildFinished = _finish_and_attach  # type: ignore[method-assign]
 Builder.master = _Kept("master")  # type: ignore[assignment]
 Builder.botmaster = _Kept("botmaster")  # type: ignore[attr-defined]
