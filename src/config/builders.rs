@@ -161,9 +161,9 @@ pub struct Step {
     pub run_on_master: Option<Vec<String>>,
     /// Checks out a git repository.
     pub git: Option<Checkout>,
-    /// Copies a file or folder from the worker to the master.
+    /// Copies a file or folder from the worker to the master, whole or not at all.
     pub upload: Option<Transfer>,
-    /// Copies a file from the master to the worker.
+    /// Copies a file from the master to the worker, whole or not at all.
     pub download: Option<Transfer>,
     /// Writes the log of an earlier step into a file of the master, also if that step failed.
     pub save_log: Option<SavedLog>,
@@ -234,7 +234,7 @@ pub struct Transfer {
     /// Where to; relative paths on the master start at the master's own folder.
     #[schemars(length(min = 1))]
     pub to: String,
-    /// Whether it is a folder.
+    /// Whether it is a folder. It replaces the one that is there.
     #[serde(default)]
     pub folder: bool,
 }

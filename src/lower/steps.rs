@@ -102,6 +102,14 @@ fn step(step: &Step, common_env: &BTreeMap<EnvName, TextOrSecret>) -> Call {
     let timeout = || limit(&step.timeout);
     let workdir = step.workdir.as_deref();
     let words = |words: &[_]| Expr::List(words.iter().map(interpolate).collect());
+    let copy = |class: &'static str, from, to| {
+        Call::new(class)
+            .kwarg("name", name)
+            .kwarg("source", interpolate(from))
+            .kwarg("to", interpolate(to))
+            .kwarg("limit", timeout())
+            .kwarg_opt("workdir", workdir)
+    };
     let call = match &step.action {
         Action::Run(command) => Call::new("steps.ShellCommand")
             .kwarg("name", name)
@@ -130,24 +138,15 @@ fn step(step: &Step, common_env: &BTreeMap<EnvName, TextOrSecret>) -> Call {
             .kwarg_opt("workdir", workdir)
             .kwarg("timeout", timeout()),
         Action::Upload { from, to, folder } => {
-            let class = if *folder { "steps.DirectoryUpload" } else { "steps.FileUpload" };
-            Call::new(class)
-                .kwarg("name", name)
-                .kwarg("workersrc", interpolate(from))
-                .kwarg("masterdest", interpolate(to))
+            copy(if *folder { "UploadFolder" } else { "Upload" }, from, to)
                 // What a build writes must not fill the master's disk.
-                .kwarg("maxsize", MOST_BYTES)
-                .kwarg_opt("workdir", workdir)
+                .kwarg("most", MOST_BYTES)
         }
         Action::SaveLog { step, to } => Call::new("SaveLog")
             .kwarg("name", name)
             .kwarg("step", step.as_str())
             .kwarg("to", interpolate(to)),
-        Action::Download { from, to } => Call::new("steps.FileDownload")
-            .kwarg("name", name)
-            .kwarg("mastersrc", interpolate(from))
-            .kwarg("workerdest", interpolate(to))
-            .kwarg_opt("workdir", workdir),
+        Action::Download { from, to } => copy("Download", from, to),
     };
     let call = call
         .kwarg_opt("locks", locks(&step.locks))

@@ -19,6 +19,8 @@ from .queue import ChangeScheduler, SameProperties
 from .reporters import CommitStatus, FailureMail
 from .save_log import SaveLog
 from .submit import SubmitSource
+from .transfer import Download, Upload
+from .upload_folder import UploadFolder
 from .vagrant import VagrantLatentWorker
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "CheckProperties",
     "CommitStatus",
     "Daily",
+    "Download",
     "FailureMail",
     "Live",
     "Output",
@@ -35,6 +38,8 @@ __all__ = [
     "SaveLog",
     "SecretAuth",
     "SubmitSource",
+    "Upload",
+    "UploadFolder",
     "VagrantLatentWorker",
     "app_hg_poller",
     "app_svn_poller",

@@ -7,13 +7,16 @@ log of its build belong together for years.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from buildbot.process.buildstep import BuildStep
-from buildbot.process.results import SKIPPED, SUCCESS
+from buildbot.process.results import FAILURE, SKIPPED, SUCCESS
 from twisted.internet import threads
+
+from . import output
+from .output import Part, Refused
 
 # Lines that are held in memory at once.
 _CHUNK = 10_000
@@ -37,17 +40,26 @@ class SaveLog(BuildStep):
         ran = [s["stepid"] for s in steps if s["name"] == self.step and s["started_at"]]
         if not ran:
             return SKIPPED
-        path = Path(self.master.basedir, self.to)
-        new = path.with_name(f".{path.name}.{self.build.buildid}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with new.open("w", encoding="utf-8") as file:
-            for log in await self.master.data.get(("steps", ran[-1], "logs")):
-                for first in range(0, log["num_lines"], _CHUNK):
-                    last = min(first + _CHUNK, log["num_lines"]) - 1
-                    text = await self.master.db.logs.getLogLines(log["logid"], first, last)
-                    # The first character of a line says where it came from.
-                    marked = log["type"] == "s"
-                    lines = [line[marked:] for line in text.splitlines(keepends=True)]
-                    await threads.deferToThread(file.writelines, lines)
-        new.replace(path)
+        try:
+            with Part(output.place(self.master, self.to)) as part:
+                await self._save(ran[-1], part)
+        except (Refused, OSError) as e:
+            await self.addCompleteLog("problem", f"{e}\n")
+            return FAILURE
         return SUCCESS
+
+    async def _save(self, stepid: int, part: Part) -> None:
+        assert self.master is not None
+        size, sum_ = 0, hashlib.sha256()
+        for log in await self.master.data.get(("steps", stepid, "logs")):
+            for first in range(0, log["num_lines"], _CHUNK):
+                last = min(first + _CHUNK, log["num_lines"]) - 1
+                text = await self.master.db.logs.getLogLines(log["logid"], first, last)
+                # The first character of a line says where it came from.
+                marked = log["type"] == "s"
+                lines = text.removesuffix("\n").split("\n")
+                data = "".join(f"{line[marked:]}\n" for line in lines).encode()
+                size += len(data)
+                sum_.update(data)
+                await threads.deferToThread(part.file.write, data)
+        await threads.deferToThread(part.commit, (size, sum_.hexdigest()))

@@ -8,8 +8,11 @@ folder holds secrets. A web server, or a collector of metrics, could read nothin
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import secrets
+import shutil
+from io import BufferedReader
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,14 +25,22 @@ from twisted.python import log
 _FILE_MODE = 0o644
 _FOLDER_MODE = 0o755
 
-# What a file is called until it is whole. A dot comes first, so that no pattern matches it.
-_PART = ".fdroid-bb-part-"
+# How a name begins until the file or folder is whole. With a dot, so that no pattern matches it.
+PART = ".fdroid-bb-part-"
+
+# Tells what this process writes from what one that was killed has left.
+_RUN = secrets.token_hex(4)
+
+
+class Refused(Exception):
+    """Something that is not done, and why."""
 
 
 class Output(BuildbotService):
     """Says where the output directory is: `path` is absolute, or relative to the base directory.
 
-    It is made when the master starts, and the base directory is closed to other users.
+    When the master starts, the folder is made and cleared of what is not whole, and the base
+    directory is closed to other users.
     """
 
     name = "output"
@@ -54,6 +65,23 @@ def folder(master: Any) -> Path:
     return Path(os.path.normpath(Path(master.basedir, output.path)))
 
 
+def place(master: Any, relative: str) -> Path:
+    """Where a path in a step leads on the master's machine."""
+    return Path(master.basedir, relative)
+
+
+def digest(file: BufferedReader) -> tuple[int, str]:
+    """Size and SHA-256 of what follows in a file."""
+    begin = file.tell()
+    found = hashlib.file_digest(file, "sha256").hexdigest()
+    return file.tell() - begin, found
+
+
+def part_of(target: Path) -> Path:
+    """A name beside `target` for what is not whole yet."""
+    return target.with_name(f"{PART}{_RUN}-{secrets.token_hex(4)}")
+
+
 def write(master: Any, relative: str, text: str) -> None:
     """Write a file of the output directory. Blocks: call it in a thread."""
     with Part(folder(master) / relative) as part:
@@ -70,18 +98,29 @@ class Part:
     def __init__(self, target: Path) -> None:
         make_folder(target.parent)
         self.target = target
-        self.path = target.with_name(_PART + secrets.token_hex(8))
+        self.path = part_of(target)
         # Not for others before it is whole.
         descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         self.file = os.fdopen(descriptor, "wb")
 
-    def commit(self) -> None:
-        """Put it in its place once it is on the disk. OSError where the disk is full."""
+    def commit(self, expected: tuple[int, str] | None = None) -> None:
+        """Put it in its place once it is on the disk. OSError where the disk is full, Refused where
+        what is there has not the `expected` size and SHA-256.
+        """
         self.file.flush()
         os.fchmod(self.file.fileno(), _FILE_MODE)
         os.fsync(self.file.fileno())
         self.file.close()
+        if expected is not None:
+            with self.path.open("rb") as written:
+                found = digest(written)
+            if found != expected:
+                raise Refused(
+                    f"{self.target.name} did not arrive as it was sent: {_shown(found)}"
+                    f" instead of {_shown(expected)}"
+                )
         self.path.replace(self.target)
+        sync(self.target.parent)
 
     def __enter__(self) -> Part:
         return self
@@ -98,6 +137,10 @@ class Part:
         self.path.unlink(missing_ok=True)
 
 
+def _shown(size_and_sum: tuple[int, str]) -> str:
+    return f"{size_and_sum[0]} bytes, sha256:{size_and_sum[1][:12]}"
+
+
 def make_folder(path: Path) -> None:
     """Make a folder and those above it that are missing, for all to enter."""
     if path.is_dir():
@@ -111,6 +154,15 @@ def make_folder(path: Path) -> None:
     path.chmod(_FOLDER_MODE)
 
 
+def sync(path: Path) -> None:
+    """Have what was renamed in a folder survive a power failure."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _prepare(basedir: Path, output: Path) -> None:
     resolved = output.resolve()
     if resolved.is_relative_to(basedir.resolve()) or basedir.resolve().is_relative_to(resolved):
@@ -120,3 +172,14 @@ def _prepare(basedir: Path, output: Path) -> None:
         log.msg(f"{basedir} was open to other users; now it is not")
         basedir.chmod(0o700)
     make_folder(output)
+    _clear(output)
+
+
+def _clear(output: Path) -> None:
+    """Delete what a master that was killed has begun."""
+    for folder, folders, files in os.walk(output):
+        for name in (*folders, *files):
+            if name.startswith(PART) and not name.startswith(f"{PART}{_RUN}-"):
+                path = Path(folder, name)
+                shutil.rmtree(path) if name in folders else path.unlink(missing_ok=True)
+        folders[:] = [name for name in folders if not name.startswith((PART, ".git"))]
