@@ -1,5 +1,6 @@
 //! Commands with an end to their time.
 
+use std::fs::File;
 use std::io::{self, ErrorKind, Read as _, Seek as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -16,7 +17,8 @@ const MOST_OUTPUT: u64 = 16 << 10;
 /// Runs a command: whether it was good, and what it printed.
 ///
 /// # Errors
-/// When it cannot be started, or has not ended after `patience`; it is then killed.
+/// When it cannot be started, or has not ended after `patience`; it is then killed, and the error
+/// tells what it printed.
 pub fn run(command: &mut Command, patience: Duration) -> io::Result<(bool, String)> {
     run_unless(command, patience, &|| false)
 }
@@ -31,7 +33,7 @@ pub fn run_unless(
     patience: Duration,
     is_over: &dyn Fn() -> bool,
 ) -> io::Result<(bool, String)> {
-    let mut output = tempfile::tempfile()?;
+    let output = tempfile::tempfile()?;
     let mut child = command
         .stdin(Stdio::null())
         .stdout(output.try_clone()?)
@@ -39,13 +41,27 @@ pub fn run_unless(
         // Ctrl-C is for this program, which knows how to end; and what a command starts ends with it.
         .process_group(0)
         .spawn()?;
-    let status = wait(&mut child, patience, is_over)?;
+    let waited = wait(&mut child, patience, is_over);
+    let said = last(output)?;
+    match waited {
+        Ok(status) => Ok((status.success(), said)),
+        Err(e) if e.kind() == ErrorKind::TimedOut => {
+            let why = format!("it has not ended within {} s\n{said}", patience.as_secs());
+            Err(io::Error::new(ErrorKind::TimedOut, why.trim_end()))
+        }
+        Err(e) => Err(e),
+    }
+}
+
+/// The end of what was printed.
+fn last(mut output: File) -> io::Result<String> {
     let mut text = Vec::new();
     let start = output.metadata()?.len().saturating_sub(MOST_OUTPUT);
     output.seek(io::SeekFrom::Start(start))?;
     output.read_to_end(&mut text)?;
-    Ok((status.success(), String::from_utf8_lossy(&text).trim().to_owned()))
+    Ok(String::from_utf8_lossy(&text).trim().to_owned())
 }
+
 /// How a process ends; if it does not do so within `patience`, or `is_over` says so, it is killed
 /// with all of its process group.
 ///
@@ -95,8 +111,11 @@ mod tests {
         let (good, _) = run(&mut Command::new("false"), patience).unwrap();
         assert!(!good);
         let started = Instant::now();
-        let error = run(Command::new("sleep").arg("60"), Duration::from_millis(10)).unwrap_err();
+        let mut slow = Command::new("sh");
+        let error = run(slow.args(["-c", "echo a; exec sleep 60"]), Duration::from_secs(1));
+        let error = error.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut);
+        assert_eq!(error.to_string(), "it has not ended within 1 s\na");
         assert!(started.elapsed() < Duration::from_secs(30));
         assert_eq!(
             run(&mut Command::new("/none"), patience).unwrap_err().kind(),

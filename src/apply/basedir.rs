@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use rustix::process::Pid;
 use serde::Deserialize;
 
+use super::health::Health;
+
 /// What `live.py` writes into a base directory.
 const LIVE: &str = "fdroid-bb-live.json";
 
@@ -28,8 +30,11 @@ const LAST_LINES: usize = 20;
 pub struct Basedir {
     /// The master's name.
     pub name: String,
-    /// Its base directory.
+    /// Its base directory, from wherever a command is run.
     pub path: PathBuf,
+    /// Whether it was a daemon, started by `buildbot start`, when it was found. A daemon that has
+    /// ended leaves no sign of that.
+    pub is_daemon: bool,
 }
 
 /// What a master says of the configuration that it runs.
@@ -45,6 +50,8 @@ pub struct Live {
     pub updates: u64,
     /// How the last of these ended.
     pub ended: Ended,
+    /// Whether all of it works; `None` from a runtime that does not say so.
+    pub health: Option<Health>,
 }
 
 /// How loading a configuration ended.
@@ -61,11 +68,19 @@ pub enum Ended {
 
 impl Basedir {
     /// The masters of `names` that have their base directory in `folder`, each by its own name.
+    /// `folder` is absolute: Buildbot's commands change their directory.
     #[must_use]
     pub fn find<'n>(folder: &Path, names: impl Iterator<Item = &'n str>) -> Vec<Self> {
         names
-            .map(|name| Self { name: name.to_owned(), path: folder.join(name) })
-            .filter(|basedir| basedir.path.join("buildbot.tac").is_file())
+            .map(|name| (name.to_owned(), folder.join(name)))
+            .filter(|(_, path)| path.join("buildbot.tac").is_file())
+            .map(|(name, path)| {
+                let mut found = Self { name, path, is_daemon: false };
+                // The file may be of a daemon that was killed before another master was started.
+                found.is_daemon = found.daemon().is_some()
+                    || (found.pid().is_none() && found.path.join(PIDFILE).exists());
+                found
+            })
             .collect()
     }
 
@@ -73,16 +88,12 @@ impl Basedir {
     /// does not write, or as the master itself said.
     #[must_use]
     pub fn pid(&self) -> Option<Pid> {
-        let daemon = fs::read_to_string(self.path.join(PIDFILE)).ok();
-        let daemon = daemon.and_then(|text| text.trim().parse().ok());
-        let said = self.said().ok().flatten().map(|live| live.pid);
-        daemon.into_iter().chain(said).find_map(|pid| self.works_here(pid))
+        self.daemon().or_else(|| self.works_here(self.said().ok().flatten()?.pid))
     }
 
-    /// Whether it was started as a daemon, by `buildbot start`.
-    #[must_use]
-    pub fn is_daemon(&self) -> bool {
-        self.path.join(PIDFILE).exists()
+    fn daemon(&self) -> Option<Pid> {
+        let text = fs::read_to_string(self.path.join(PIDFILE)).ok()?;
+        self.works_here(text.trim().parse().ok()?)
     }
 
     /// A process' number may be another's by now; a master works in its base directory.

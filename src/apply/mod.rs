@@ -1,14 +1,17 @@
 //! Bringing a new set to the masters that run, or leaving all as it was.
 //!
 //! ```text
-//! lock ─▶ stage ─▶ checkconfig ─▶ keep the old set ─▶ exchange ─▶ reconfig ─▶ the master says so
-//!                      │                                              │
+//! lock ─▶ stage ─▶ checkconfig ─▶ keep the old set ─▶ exchange ─▶ reconfig ─▶ the master says that
+//!                      │                                    it runs it, and that all of it works
 //!                      ▼ nothing has changed                          ▼ exchange back, reconfig
 //! ```
 
 mod basedir;
+mod health;
 pub mod kept;
+mod refusal;
 
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,15 +21,20 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 pub use basedir::{Basedir, Ended, Live};
+pub use health::{Health, Problem};
+pub use refusal::{Failure, Refusal, Undone};
 
 use crate::diff::Diff;
 use crate::diff::model::{Kind, Model};
 use crate::process;
 use crate::render::{MASTER_CFG, RUNTIME};
-use crate::write::{Output, OutputSet, WriteError};
+use crate::write::{Output, OutputSet};
 
 /// How often a master is looked at.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// How much longer Buildbot's command to start a master is given than it gives the master.
+const SPARE: Duration = Duration::from_secs(30);
 
 /// What a master may be asked, and for how long.
 #[derive(Clone, Debug)]
@@ -61,109 +69,6 @@ pub enum Told {
     UpToDate,
 }
 
-/// Why a master does not run a configuration.
-#[derive(Debug, thiserror::Error)]
-pub enum Refusal {
-    /// It does not run at all.
-    #[error("the master `{0}` does not run")]
-    Down(String),
-    /// Only a restart makes it do so.
-    #[error("the master `{master}` must be started again: {why}")]
-    Restart {
-        /// The master.
-        master: String,
-        /// What it would otherwise leave as it is.
-        why: String,
-    },
-    /// `buildbot checkconfig` refuses the configuration.
-    #[error("buildbot checkconfig refuses the configuration of `{master}`:\n{words}")]
-    Checkconfig {
-        /// The master.
-        master: String,
-        /// Buildbot's words.
-        words: String,
-    },
-    /// Names that Buildbot would mix up, which its `checkconfig` lets pass.
-    #[error("several objects of the master `{master}` have the name `{name}`")]
-    Collision {
-        /// The master.
-        master: String,
-        /// The name.
-        name: String,
-    },
-    /// The master refused the configuration and runs its old one.
-    #[error("the master `{master}` refuses the configuration:\n{words}")]
-    Aborted {
-        /// The master.
-        master: String,
-        /// Its words.
-        words: String,
-    },
-    /// The master took half of the configuration.
-    #[error("the master `{master}` took half of the configuration (partially applied):\n{words}")]
-    Partial {
-        /// The master.
-        master: String,
-        /// Its words.
-        words: String,
-    },
-    /// The master ended.
-    #[error("the master `{0}` ended while it loaded the configuration")]
-    Died(String),
-    /// The master says nothing.
-    #[error("the master `{master}` has not loaded the configuration within {seconds} s")]
-    Silent {
-        /// The master.
-        master: String,
-        /// How long it was waited for.
-        seconds: u64,
-    },
-    /// Another configuration is loaded than the one on the disk.
-    #[error(
-        "the master `{0}` loaded another configuration than this one: is its `master.cfg` here?"
-    )]
-    Elsewhere(String),
-    /// Buildbot's command does not work.
-    #[error("`{program}` does not work: {error}")]
-    Command {
-        /// As it is called.
-        program: String,
-        /// What the system says.
-        error: io::Error,
-    },
-    /// The system refused.
-    #[error("cannot {what}: {error}")]
-    System {
-        /// What was tried.
-        what: String,
-        /// What the system says.
-        error: io::Error,
-    },
-    /// The set cannot be written.
-    #[error(transparent)]
-    Write(#[from] WriteError),
-}
-
-/// Nothing of the new set is left, as far as that was possible.
-#[derive(Debug)]
-pub struct Failure {
-    /// Why.
-    pub refusal: Refusal,
-    /// Whether a master was told of the new set at all.
-    pub undone: Undone,
-}
-
-/// What was done about a refusal.
-#[derive(Debug)]
-pub enum Undone {
-    /// Nothing had been changed.
-    Nothing,
-    /// The old set is back and the masters run it.
-    Restored,
-    /// The old set is back, but a master does not run it.
-    Stuck(Refusal),
-}
-
 /// Brings `new` to `masters`, whose base directories are on this machine. `say` is told each step.
 ///
 /// # Errors
@@ -183,13 +88,18 @@ pub fn apply(
     let mut told = Vec::new();
     let mut work = Vec::new();
     for master in masters {
+        let health = live(master).map_err(unchanged)?.and_then(|live| live.health);
+        let health = health.filter(Health::is_known);
         match todo(master, new, options).map_err(unchanged)? {
-            None => told.push((master.name.clone(), Told::UpToDate)),
-            Some(how) => work.push((master, how)),
+            None => {
+                health::warn(master, health.iter().flat_map(|health| &health.problems), say);
+                told.push((master.name.clone(), Told::UpToDate));
+            }
+            Some(how) => work.push(Work { master, how, health }),
         }
     }
     let staged = output.stage(new.set, new.provenance).map_err(|error| unchanged(error.into()))?;
-    for (master, _) in &work {
+    for Work { master, .. } in &work {
         say(&format!("checking the configuration of `{}`", master.name));
         checkconfig(master, &staged.path(), options).map_err(unchanged)?;
     }
@@ -199,7 +109,7 @@ pub fn apply(
             .map_err(|error| unchanged(system("keep the old configuration", error)))?;
     }
     staged.commit().map_err(|error| unchanged(error.into()))?;
-    for (i, (master, how)) in work.iter().enumerate() {
+    for (i, Work { master, how, health }) in work.iter().enumerate() {
         say(&format!("telling `{}`", master.name));
         let mut how = *how;
         let mut result = tell(master, new.set, how, options);
@@ -208,11 +118,11 @@ pub fn apply(
             how = Told::Restarted;
             result = tell(master, new.set, how, options);
         }
-        if let Err(refusal) = result {
+        if let Err(refusal) = result.and_then(|()| health::judge(master, health.as_ref(), say)) {
             say(&format!("{refusal}"));
             say("putting the old configuration back");
             let touched = work.get(..=i).unwrap_or_default();
-            let undone = undo(output, &old, &old_provenance, touched, options);
+            let undone = undo(output, &old, &old_provenance, touched, options, say);
             return Err(Failure { refusal, undone });
         }
         told.push((master.name.clone(), how));
@@ -220,10 +130,23 @@ pub fn apply(
     Ok(told)
 }
 
+/// A master that is to be told.
+struct Work<'a> {
+    master: &'a Basedir,
+    how: Told,
+    /// Its health so far.
+    health: Option<Health>,
+}
+
 /// Runs one of Buildbot's commands, as from the base directory.
-fn buildbot(master: &Basedir, arguments: &[&str], options: &Options) -> io::Result<(bool, String)> {
+fn buildbot(
+    master: &Basedir,
+    arguments: &[&OsStr],
+    options: &Options,
+    patience: Duration,
+) -> io::Result<(bool, String)> {
     let mut command = Command::new(&options.buildbot);
-    process::run(command.args(arguments).current_dir(&master.path), options.patience)
+    process::run(command.args(arguments).current_dir(&master.path), patience)
 }
 
 fn command(options: &Options, error: io::Error) -> Refusal {
@@ -288,8 +211,8 @@ fn live(master: &Basedir) -> Result<Option<Live>, Refusal> {
 fn checkconfig(master: &Basedir, set: &Path, options: &Options) -> Result<(), Refusal> {
     let file = set.join(&master.name).join(MASTER_CFG);
     let file = std::path::absolute(&file).unwrap_or(file);
-    let file = file.display().to_string();
-    match buildbot(master, &["checkconfig", &file], options) {
+    let arguments = [OsStr::new("checkconfig"), file.as_os_str()];
+    match buildbot(master, &arguments, options, options.patience) {
         Ok((true, _)) => Ok(()),
         Ok((false, words)) => Err(Refusal::Checkconfig { master: master.name.clone(), words }),
         Err(error) => Err(command(options, error)),
@@ -325,7 +248,7 @@ fn tell(master: &Basedir, set: &OutputSet, how: Told, options: &Options) -> Resu
         if how == Told::Reconfigured && master.pid().is_none() {
             return Err(Refusal::Died(name()));
         }
-        silent(master, end, options)?;
+        silent(master, "loaded the configuration", log, end, options.patience)?;
         std::thread::sleep(LOOK);
     }
 }
@@ -338,13 +261,19 @@ fn signal(master: &Basedir, pid: Pid, signal: Signal) -> Result<(), Refusal> {
     }
 }
 
-/// An error once the patience is at its end.
-fn silent(master: &Basedir, end: Instant, options: &Options) -> Result<(), Refusal> {
+/// An error once the `patience` is at its `end`, with what was logged since the log had `log` bytes.
+fn silent(
+    master: &Basedir,
+    what: &'static str,
+    log: u64,
+    end: Instant,
+    patience: Duration,
+) -> Result<(), Refusal> {
     if Instant::now() <= end {
         return Ok(());
     }
-    let seconds = options.patience.as_secs();
-    Err(Refusal::Silent { master: master.name.clone(), seconds })
+    let (seconds, words) = (patience.as_secs(), master.log_since(log));
+    Err(Refusal::Silent { master: master.name.clone(), what, seconds, words })
 }
 
 /// Stops a master, and starts it as a daemon if it was one. If not, whoever keeps it in the
@@ -355,22 +284,30 @@ fn restart(
     end: Instant,
     options: &Options,
 ) -> Result<(), Refusal> {
-    let is_daemon = master.is_daemon();
+    let log = master.log_length();
     if let Some(pid) = pid {
         signal(master, pid, Signal::TERM)?;
         while master.pid() == Some(pid) {
-            silent(master, end, options)?;
+            silent(master, "ended", log, end, options.patience)?;
             std::thread::sleep(LOOK);
         }
     }
-    if !is_daemon {
+    if !master.is_daemon {
         return Ok(());
     }
-    let path = master.path.display().to_string();
-    let seconds = options.patience.as_secs().max(1).to_string();
-    let arguments = ["start", "--start_timeout", &seconds, &path];
-    // Whether that went well, the master itself tells.
-    buildbot(master, &arguments, options).map(drop).map_err(|error| command(options, error))
+    let left = end.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
+    let seconds = left.as_secs().to_string();
+    let arguments =
+        ["start".as_ref(), "--start_timeout".as_ref(), seconds.as_ref(), master.path.as_os_str()];
+    // It gives up by itself at that time.
+    match buildbot(master, &arguments, options, left + SPARE) {
+        Ok((true, _)) => Ok(()),
+        Ok((false, words)) => {
+            let words = format!("{words}\n{}", master.log_since(log));
+            Err(Refusal::Start { master: master.name.clone(), words })
+        }
+        Err(error) => Err(command(options, error)),
+    }
 }
 
 /// Puts the old set back and has the masters load it that were told of the new one.
@@ -378,23 +315,25 @@ fn undo(
     output: &Output,
     old: &OutputSet,
     provenance: &Value,
-    touched: &[(&Basedir, Told)],
+    touched: &[Work<'_>],
     options: &Options,
+    say: &mut dyn FnMut(&str),
 ) -> Undone {
     let written = output.stage(old, provenance).and_then(crate::write::Staged::commit);
     if let Err(error) = written {
-        return Undone::Stuck(error.into());
+        return Undone::Stuck(Box::new(error.into()));
     }
     let mut undone = Undone::Restored;
-    for (master, how) in touched {
+    for Work { master, how, health } in touched {
         // Also one that refused the new set: what it was slow to load, it may yet load. One that
         // has ended, or has half of it, is better started again.
         let half = |live: &Live| live.ended == Ended::Partial;
         let broken =
             master.pid().is_none() || master.live().ok().flatten().is_some_and(|l| half(&l));
         let how = if broken && options.allow_restart { &Told::Restarted } else { how };
-        if let Err(refusal) = tell(master, old, *how, options) {
-            undone = Undone::Stuck(refusal);
+        let told = tell(master, old, *how, options);
+        if let Err(refusal) = told.and_then(|()| health::judge(master, health.as_ref(), say)) {
+            undone = Undone::Stuck(Box::new(refusal));
         }
     }
     undone

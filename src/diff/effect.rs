@@ -26,10 +26,11 @@ pub enum Effect {
     Restart,
 }
 
-/// Settings that are read when a master starts (`www.service.setupSite`), or may not change while
-/// it runs (`db.connector`, after all else was changed).
+/// Settings that are read when a master starts (`www.service.setupSite`) or a worker is changed (the
+/// port in `protocols`, `worker.base`), or may not change while it runs (`db.connector`, after all
+/// else was changed).
 fn needs_restart(setting: &str, way: &str) -> bool {
-    setting == "db"
+    matches!(setting, "db" | "protocols")
         || (setting == "www" && (way.starts_with("plugins") || way == "ws_ping_interval"))
 }
 

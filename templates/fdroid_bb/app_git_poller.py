@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 
 from . import claims, refs, sources
 from .ls_remote import Remote, Watch
-from .process import printable
+from .process import describe, printable
 from .repository import Repository
 
 # Tags named in a Change's comments.
@@ -50,6 +50,8 @@ class AppGitPoller(GitPoller):
         timeout: int = 60,
     ) -> None:
         self._repository: Repository | None = None
+        # Why it does not work at all, for `health.py`.
+        self.problem: str | None = None
         self._recording = defer.DeferredLock()
         super().__init__(
             repourl,
@@ -128,8 +130,12 @@ class AppGitPoller(GitPoller):
 
     def startService(self) -> defer.Deferred[None]:
         """Start without waiting for the claim: the next poller's then goes with it."""
-        super().startService().addErrback(self._failed)
+        super().startService().addErrback(self._not_started)
         return defer.succeed(None)
+
+    def _not_started(self, failure: Failure) -> None:
+        self._failed(failure)
+        self.problem = describe(failure.value)
 
     async def _claim(self) -> bool:
         self.serviceid, claimed = await claims.of(self.master).claim(self.app_id)
@@ -193,8 +199,7 @@ class AppGitPoller(GitPoller):
         return defer.succeed(None)
 
     def _failed(self, failure: Failure) -> None:
-        what = str(failure.value) or type(failure.value).__name__
-        log.msg(f"AppGitPoller {self.app_id}: failed: {printable(what)}")
+        log.msg(f"AppGitPoller {self.app_id}: failed: {describe(failure.value)}")
 
     def heard(self, repository: Repository, answer: refs.Answer) -> defer.Deferred[None]:
         """Make of the answer a Change or none. Never fails: others wait for it too."""

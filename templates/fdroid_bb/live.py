@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Write down which configuration a master runs, for `fdroid-bb apply` to read.
+"""Write down which configuration a master runs and whether all of it works, for `fdroid-bb apply`.
 
 What Buildbot lacked: nothing but a line of its log tells whether it took a new configuration, took
 half of it, or refused it, and that line does not say which one.
@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from buildbot.util.service import BuildbotService
-from twisted.internet import defer
+from twisted.internet import defer, threads
 from twisted.python import log
+
+from . import health, output
 
 _FILE = "fdroid-bb-live.json"
 
@@ -62,6 +64,8 @@ class Live(BuildbotService):
         super().__init__(config=_part(folder.parent, folder.name))
         self._config = ""
         self._updates = 0
+        self._live: dict[str, Any] = {}
+        self._health: health.Health | None = None
 
     def checkConfig(self, config: str) -> None:
         """Nothing to check."""
@@ -81,12 +85,15 @@ class Live(BuildbotService):
 
     def startService(self) -> Any:
         """Listen to the log."""
+        self._health = health.Health(self.master, self._found)
         log.addObserver(self._heard)
         return super().startService()
 
     def stopService(self) -> Any:
         """Listen no longer."""
         log.removeObserver(self._heard)
+        if self._health is not None:
+            self._health.stop()
         return super().stopService()
 
     def _heard(self, event: dict[str, Any]) -> None:
@@ -95,15 +102,37 @@ class Live(BuildbotService):
         if not ended:
             return
         self._updates += 1
-        live = {
+        # The health is that of an earlier load until the new one's is known.
+        self._live = {"health": {"update": 0, "problems": []}} | self._live
+        self._live |= {
             "pid": os.getpid(),
             "config": self._config,
             "runtime": _RUNTIME_DIGEST,
             "updates": self._updates,
             "ended": ended[0],
         }
+        self._write()
+        assert self._health is not None
+        self._health.loaded(self._updates)
+
+    async def _found(self, update: int, problems: list[health.Problem]) -> None:
+        old = self._live["health"]
+        new: dict[str, Any] = {
+            "update": update,
+            "problems": [p._asdict() for p in problems],
+        }
+        if new != old:
+            for problem in new["problems"]:
+                if problem not in old["problems"]:
+                    log.msg(f"health: {problem['says']}")
+            self._live["health"] = new
+            self._write()
+        text = health.metrics(problems, self.master.reactor.seconds())
+        await threads.deferToThread(output.write, self.master, "metrics/health.prom", text)
+
+    def _write(self) -> None:
         with tempfile.NamedTemporaryFile(
             "w", dir=self.master.basedir, prefix=".live-", delete=False
         ) as file:
-            json.dump(live, file)
+            json.dump(self._live, file)
         Path(file.name).replace(Path(self.master.basedir, _FILE))

@@ -60,6 +60,11 @@ def printable(text: str, limit: int = 300) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def describe(error: BaseException | None) -> str:
+    """An exception in one line."""
+    return printable(str(error)) or type(error).__name__
+
+
 class Command(ProcessProtocol):
     """A running command, in a process group of its own where `setsid` exists.
 

@@ -175,6 +175,11 @@ class VagrantLatentWorker(AbstractLatentWorker):
             self._tidy(self._machine.remove(self._log))
         yield self._deferwaiter.wait()
 
+    @property
+    def description(self) -> Description:
+        """What its next machine is made from."""
+        return self._description
+
     def _tidy(self, work: Any) -> None:
         done = self._start_stop_lock.run(lambda: defer.ensureDeferred(work))
         done.addErrback(lambda failure: self._log(f"its machine may be left: {failure.value}"))

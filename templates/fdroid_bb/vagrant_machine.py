@@ -273,13 +273,16 @@ class VagrantMachine:
         new.replace(self._state_file)
 
 
+def box_folder(box: str) -> Path:
+    """Where Vagrant has the versions of a box, as its BoxCollection names the folder."""
+    home = Path(os.environ.get("VAGRANT_HOME") or Path.home() / ".vagrant.d")
+    return home / "boxes" / box.replace(":", "-VAGRANTCOLON-").replace("/", "-VAGRANTSLASH-")
+
+
 def _fingerprint(vagrantfile: str, box: str) -> str:
     """Changes with the Vagrantfile, and when a box of that name is added, removed or replaced."""
-    home = Path(os.environ.get("VAGRANT_HOME") or Path.home() / ".vagrant.d")
-    # As Vagrant's BoxCollection names its folders.
-    folder = home / "boxes" / box.replace(":", "-VAGRANTCOLON-").replace("/", "-VAGRANTSLASH-")
     digest = hashlib.sha256(vagrantfile.encode())
-    for path in sorted(folder.glob("*/*/metadata.json")):
+    for path in sorted(box_folder(box).glob("*/*/metadata.json")):
         digest.update(f"{path} {path.stat().st_mtime_ns}\n".encode())
     return digest.hexdigest()
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -49,6 +50,18 @@ builders = ["check"]
 
 [schedulers.force]
 on = "person"
+builders = ["check"]
+"""
+
+# What else a description may have; `password-file` is in `FOLDER`.
+SUBMIT = """
+[masters.main.submit]
+listen = "127.0.0.1:PORT"
+user = "fdroid"
+password-file = "FOLDER/passwd"
+
+[schedulers.submitted]
+on = { submitted = "build" }
 builders = ["check"]
 """
 
@@ -119,6 +132,12 @@ class Applied:
     def add(self, name: str, text: str = APP) -> None:
         """Write the metadata of an app."""
         (self.data / f"metadata/{name}.yml").write_text(text.replace("NAME", name))
+
+    def set_views(self, views: str) -> None:
+        """Describe other web pages, which a master reads when it starts."""
+        text = re.sub(r"^views = .*\n", "", self.config.read_text(), flags=re.MULTILINE)
+        head = "[masters.main.web]\n"
+        self.config.write_text(text.replace(head, f"{head}views = {views}\n"))
 
     def arguments(self, command: str, *more: str | Path) -> list[str]:
         """A command line."""

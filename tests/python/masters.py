@@ -144,6 +144,7 @@ class Master:
         subprocess.run(
             command, check=True, timeout=PATIENCE, env=self.env, stdout=subprocess.DEVNULL
         )
+        basedir.chmod(0o700)
         if config is not None:
             self.write(config)
 

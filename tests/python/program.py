@@ -16,13 +16,13 @@ from masters import ROOT, Master, put_secrets
 PROGRAM = os.environ.get("FDROID_BB", str(ROOT / "target/release/fdroid-bb"))
 
 
-def fdroid_bb(*args: str | Path, exit_code: int = 0, both: bool = False) -> str:
+def fdroid_bb(*args: str | Path, exit_code: int = 0, both: bool = False, cwd: Path = ROOT) -> str:
     """What the program prints; fails with all it said if it ends otherwise than expected.
 
     With `both`, what it prints to stderr too, after the rest.
     """
     done = subprocess.run(
-        [PROGRAM, *map(str, args)], capture_output=True, text=True, timeout=120, cwd=ROOT
+        [PROGRAM, *map(str, args)], capture_output=True, text=True, timeout=300, cwd=cwd
     )
     said = f"{args} ended with {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
     assert done.returncode == exit_code, said

@@ -150,10 +150,7 @@ def starts_again(applied: Applied, before: Callable[[], object] = lambda: None) 
 def test_a_restart_is_done_only_where_it_is_allowed(supervised: Applied) -> None:
     applied = supervised
     pid, before = applied.pid(), applied.files()
-    text = applied.config.read_text()
-    applied.config.write_text(
-        text.replace("[masters.main.web]\n", '[masters.main.web]\nviews = ["grid"]\n')
-    )
+    applied.set_views('["grid"]')
     plan = applied.run("plan")
     assert plan.startswith("+0 ~1 −0, restart needed: setting www of main\n")
     assert f"({applied.config}:11)" in plan
@@ -192,6 +189,54 @@ def test_half_of_a_configuration_is_answered_with_a_restart_where_that_is_allowe
     assert "main: started again" in said
     assert applied.pid() != pid
     assert "org.example.half" in applied.pollers()
+
+
+@pytest.mark.parametrize(
+    ("cwd", "masters", "views"),
+    [
+        ("bases", [], '["grid", "waterfall"]'),
+        (".", ["--basedirs", "bases", "--buildbot", "./buildbot"], '["grid"]'),
+    ],
+)
+def test_a_daemon_is_started_again_wherever_the_command_is_run(
+    applied: Applied, cwd: str, masters: list[str], views: str
+) -> None:
+    pid = applied.pid()
+    applied.set_views(views)
+    inputs = applied.arguments("plan")[1:]
+    more = ["--allow-restart", *masters]
+    said = fdroid_bb("apply", *inputs, *more, both=True, cwd=applied.folder / cwd)
+    assert "main: started again" in said
+    assert applied.pid() != pid
+    assert applied.master.runs()
+    assert "main: runs it already" in applied.run("apply")
+
+
+def test_a_master_that_is_not_started_again_is_told_of(applied: Applied) -> None:
+    before = applied.files()
+    applied.set_views('["waterfall"]')
+    # Once: the old configuration is then started.
+    fault = applied.folder / "fault-start"
+    applied.fault("start", f"rm {fault}; echo no more processes; exit 3")
+    said = applied.run("apply", "--allow-restart", exit_code=5)
+    assert "buildbot does not start the master `main`:\nno more processes\n" in said
+    assert "the old configuration is back, and runs" in said
+    assert applied.files() == before
+    assert applied.master.runs()
+    # What the master itself says is told too.
+    config = applied.masters / "main/master.cfg"
+    broken = applied.folder / "broken.py"
+    broken.write_text("\nraise ValueError('broken')\n")
+    script = f"rm {fault}; cat {config} {broken} > {config}.new && mv {config}.new {config}"
+    applied.fault("start", script)
+    said = applied.run("apply", "--allow-restart", exit_code=5)
+    assert "buildbot does not start the master `main`" in said
+    assert "ValueError: broken" in said
+    assert "the old configuration is back, and runs" in said
+    assert applied.files() == before
+    assert applied.master.runs()
+    applied.set_views('["grid"]')
+    assert "main: runs it already" in applied.run("apply")
 
 
 def test_a_rollback_stays_until_it_is_released(applied: Applied) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from applied import CONFIG, Applied, git
+from applied import CONFIG, SUBMIT, Applied, git
 from masters import wait_for
 from program import PROGRAM
 
@@ -215,8 +215,25 @@ def test_a_master_that_is_down_gets_it_when_it_is_back(watched: Watched) -> None
     assert "org.example.late" in watched.applied.pollers()
 
 
+def test_a_port_that_cannot_be_opened_is_rolled_back(watched: Watched) -> None:
+    config, before = watched.applied.config, watched.applied.files()
+    healthy, mark = config.read_text(), len(watched.said())
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        more = SUBMIT.replace("PORT", str(taken.getsockname()[1]))
+        config.write_text(healthy + more.replace("FOLDER", str(watched.applied.folder / "submit")))
+        wait_for("the refusal", lambda: "not applied (5)" in watched.said()[mark:])
+    said = watched.said()[mark:]
+    assert "the master `main` runs the configuration, but parts of it do not work" in said
+    assert "Address already in use" in said
+    assert "the old configuration is back, and runs" in said
+    assert watched.applied.files() == before
+    config.write_text(healthy)
+    watched.applied.add("org.example.healthy")
+    watched.live(watched.commit("all is well"))
+
+
 def test_a_remote_that_says_nothing_is_given_up(silent: Path) -> None:
-    wanted = "fdroiddata cannot be fetched: nothing came within 120 s"
+    wanted = "fdroiddata cannot be fetched: it has not ended within 120 s"
     wait_for("the end of patience", lambda: wanted in silent.read_text(), 150)
 
 

@@ -209,6 +209,10 @@ fn say_failure(failure: &Failure, err: &mut dyn Write) -> io::Result<()> {
         (Refusal::Command { .. }, _) => "give the program with `--buildbot PROGRAM`",
         (Refusal::System { .. }, _) => "run as the user that the masters run as",
         (Refusal::Write(error), _) => return writeln!(err, "help: {}", error.help()),
+        (Refusal::Unhealthy { .. }, _) => {
+            "provide what is missing, or take it out of fdroid-bb.toml, then apply again"
+        }
+        (Refusal::Start { .. }, _) => "fix what it says, then apply again",
         (Refusal::Silent { .. }, _) => "see its twistd.log, or give it more `--patience`",
         _ => "mend fdroid-bb.toml or the metadata, then apply again",
     };

@@ -1,5 +1,6 @@
 //! The arguments.
 
+use std::io;
 use std::path::PathBuf;
 
 use crate::reports::Report;
@@ -282,6 +283,16 @@ pub enum Command {
     },
 }
 
+/// A folder that means the same when a command is run elsewhere.
+fn absolute(path: &str) -> io::Result<PathBuf> {
+    std::path::absolute(path)
+}
+
+/// A program; one that is looked for in the `PATH` stays a name.
+fn program(text: &str) -> io::Result<PathBuf> {
+    if text.contains('/') { std::path::absolute(text) } else { Ok(PathBuf::from(text)) }
+}
+
 /// The masters on this machine.
 #[derive(Args)]
 pub struct Masters {
@@ -290,14 +301,14 @@ pub struct Masters {
     pub out: PathBuf,
     /// The folder that holds the masters' base directories, each with its master's name; a master
     /// without one runs on another machine
-    #[arg(long, value_name = "DIR", default_value = ".")]
+    #[arg(long, value_name = "DIR", default_value = ".", value_parser = absolute)]
     pub basedirs: PathBuf,
     /// Start a master again where nothing less will do; one that runs in the foreground is only
     /// stopped, for its service manager to start it
     #[arg(long)]
     pub allow_restart: bool,
     /// The program `buildbot`
-    #[arg(long, value_name = "PROGRAM", default_value = "buildbot")]
+    #[arg(long, value_name = "PROGRAM", default_value = "buildbot", value_parser = program)]
     pub buildbot: PathBuf,
     /// How long a master may take; else 60, and one for each hundred pollers
     #[arg(long, value_name = "SECONDS")]

@@ -289,9 +289,7 @@ impl Follower<'_> {
             Ok((false, words)) => Some(words),
             // It is to end.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                Some(format!("nothing came within {} s", FETCH.as_secs()))
-            }
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => Some(error.to_string()),
             Err(error) => Some(format!("git cannot be run: {error}")),
         };
         if let Some(file) = self.watch.apply.metrics.as_ref().filter(|_| trouble.is_none())
