@@ -121,14 +121,13 @@ fn step(step: &Step, common_env: &BTreeMap<EnvName, TextOrSecret>) -> Call {
             // Silence is no fault; only the whole time counts.
             .kwarg("timeout", Expr::None)
             .kwarg("maxTime", timeout()),
-        Action::RunOnMaster(command) => Call::new("steps.MasterShellCommand")
+        Action::RunOnMaster(command) => Call::new("RunOnMaster")
             .kwarg("name", name)
             .kwarg("command", words(command))
-            .kwarg_opt("workdir", workdir)
+            .kwarg_opt("folder", workdir)
             // Buildbot gives the builder's variables to the steps on a worker alone.
             .kwarg_opt("env", env(common_env.iter().chain(&step.env).collect()))
-            .kwarg("logEnviron", false)
-            .kwarg("runtime_timeout", timeout()),
+            .kwarg("limit", timeout()),
         Action::Checkout(checkout) => Call::new("steps.Git")
             .kwarg("name", name)
             .kwarg("repourl", checkout.url.url().as_str())

@@ -9,6 +9,7 @@ from .app_git_poller import AppGitPoller
 from .app_page import AppFactory
 from .auth import SecretAuth
 from .check_properties import CheckProperties
+from .commands import RunOnMaster
 from .conditions import build_is_well
 from .daily import Daily
 from .dashboard import dashboard
@@ -34,6 +35,7 @@ __all__ = [
     "FailureMail",
     "Live",
     "Output",
+    "RunOnMaster",
     "SameProperties",
     "SaveLog",
     "SecretAuth",

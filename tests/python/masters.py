@@ -346,8 +346,11 @@ class Master:
 
     def kill(self) -> None:
         """End it as a crash would."""
-        os.kill(self.pid(), signal.SIGKILL)
+        pid = self.pid()
+        os.kill(pid, signal.SIGKILL)
         self._ended(10)
+        # Until init has taken a daemon's exit status, twistd believes that it runs.
+        wait_for("its exit status", lambda: not Path(f"/proc/{pid}").exists())
 
     def stop(self) -> None:
         """Stop, by force if it must be."""
