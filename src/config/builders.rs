@@ -156,7 +156,7 @@ pub struct Step {
     /// property, `{{` and `}}` for braces.
     #[schemars(length(min = 1))]
     pub run: Option<Vec<String>>,
-    /// The same, run on the master's machine.
+    /// The same, run on the master's machine, in the master's output directory.
     #[schemars(length(min = 1))]
     pub run_on_master: Option<Vec<String>>,
     /// Checks out a git repository.
@@ -167,7 +167,8 @@ pub struct Step {
     pub download: Option<Transfer>,
     /// Writes the log of an earlier step into a file of the master, also if that step failed.
     pub save_log: Option<SavedLog>,
-    /// The folder it runs in, relative to the build's own.
+    /// The folder it runs in, relative to the build's own; for `run-on-master`, to the master's
+    /// output directory.
     #[schemars(length(min = 1))]
     pub workdir: Option<String>,
     /// Environment variables, added to the builder's.
@@ -231,7 +232,7 @@ pub struct Transfer {
     /// The file or folder to copy; `{name}` stands for a property.
     #[schemars(length(min = 1))]
     pub from: String,
-    /// Where to; relative paths on the master start at the master's own folder.
+    /// Where to. Paths on the master lie below its output directory.
     #[schemars(length(min = 1))]
     pub to: String,
     /// Whether it is a folder. It replaces the one that is there.
@@ -246,7 +247,7 @@ pub struct SavedLog {
     /// The name of the step.
     #[schemars(length(min = 1))]
     pub step: String,
-    /// Where to; relative paths start at the master's own folder.
+    /// Where to, below the master's output directory.
     #[schemars(length(min = 1))]
     pub to: String,
 }

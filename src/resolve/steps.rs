@@ -57,7 +57,9 @@ fn resolve_step(
         actions.push(("git", Some(Action::Checkout(checkout.clone()))));
     }
     if let Some(copy) = &step.upload {
-        let action = templates.copy(&path.key("upload"), copy);
+        let path = path.key("upload");
+        let action = templates.copy(&path, copy);
+        check_below_output(templates.context, &path.key("to"), &copy.to);
         let action = action.map(|(from, to)| Action::Upload { from, to, folder: copy.folder });
         actions.push(("upload", action));
     }
@@ -65,6 +67,7 @@ fn resolve_step(
         let path = path.key("download");
         let action = templates.copy(&path, copy).map(|(from, to)| Action::Download { from, to });
         actions.push(("download", action));
+        check_below_output(templates.context, &path.key("from"), &copy.from);
         if copy.folder {
             let message = "a folder cannot be copied to the worker";
             let help = "pack it into a file, or let the worker fetch it";
@@ -74,6 +77,7 @@ fn resolve_step(
     if let Some(log) = &step.save_log {
         let path = path.key("save-log");
         let to = templates.one(&path.key("to"), &log.to);
+        check_below_output(templates.context, &path.key("to"), &log.to);
         actions.push(("save-log", to.map(|to| Action::SaveLog { step: log.step.clone(), to })));
         let names: Vec<&str> = builder.steps.iter().filter_map(|s| s.name.as_deref()).collect();
         if !names.contains(&log.step.as_str()) {
@@ -103,6 +107,16 @@ fn resolve_step(
         always: step.always || step.save_log.is_some(),
         on_failure: step.on_failure,
     })
+}
+
+/// Complains of a path on the master that leads out of its output directory.
+fn check_below_output(context: &mut Context<'_, '_>, path: &Path, text: &str) {
+    if text.starts_with('/') || text.split('/').any(|part| part == "..") {
+        let message = format!("`{}` is not below the master's output directory", shown(text));
+        let help =
+            "write a relative path without `..`; `output` of the master says where it starts";
+        context.at_value(Code::ConfigValue, path, message, help);
+    }
 }
 
 /// Complains of properties that the builder names and does not declare, or not of that type.

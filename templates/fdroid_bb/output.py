@@ -13,7 +13,7 @@ import os
 import secrets
 import shutil
 from io import BufferedReader
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any
 
@@ -66,8 +66,11 @@ def folder(master: Any) -> Path:
 
 
 def place(master: Any, relative: str) -> Path:
-    """Where a path in a step leads on the master's machine."""
-    return Path(master.basedir, relative)
+    """A path of the output directory. Refused where it leads out of it."""
+    path = PurePosixPath(relative)
+    if path.is_absolute() or not path.parts or ".." in path.parts or "\0" in relative:
+        raise Refused(f"{relative!a} is not a path below the output directory")
+    return folder(master) / path
 
 
 def digest(file: BufferedReader) -> tuple[int, str]:
@@ -171,7 +174,8 @@ def _prepare(basedir: Path, output: Path) -> None:
     if basedir.stat().st_mode & 0o077:
         log.msg(f"{basedir} was open to other users; now it is not")
         basedir.chmod(0o700)
-    make_folder(output)
+    # `fdroid-bb apply --metrics` writes there too.
+    make_folder(output / "metrics")
     _clear(output)
 
 

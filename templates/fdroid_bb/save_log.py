@@ -23,7 +23,9 @@ _CHUNK = 10_000
 
 
 class SaveLog(BuildStep):
-    """Writes the logs of the step named `step` to the file `to`, whole or not at all."""
+    """Writes the logs of the step named `step` to the file `to` of the output directory, whole or
+    not at all.
+    """
 
     renderables: Sequence[str] = ("to",)
 

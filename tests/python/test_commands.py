@@ -144,8 +144,8 @@ def test_others_can_read_what_commands_write(world: World) -> None:
     steps = world.master.steps(build)
     assert "0022\n" in steps["run"]["text"]
     assert "0022\n" in steps["local"]["text"]
-    assert (world.master.basedir / "a").stat().st_mode & 0o777 == 0o644
-    assert (world.master.basedir / "b").stat().st_mode & 0o777 == 0o755
+    assert (world.master.output / "a").stat().st_mode & 0o777 == 0o644
+    assert (world.master.output / "b").stat().st_mode & 0o777 == 0o755
 
 
 def test_how_a_command_ends_is_told(world: World) -> None:

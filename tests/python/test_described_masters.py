@@ -257,7 +257,7 @@ locks = { two = "shared" }
 # Ends once another build does the same at the same time.
 [[builders.together.steps]]
 name = "times"
-run = ["sh", "-c", "date +%s%N; sh ../../../../given/meet; date +%s%N"]
+run = ["sh", "-c", "date +%s%N; sh ../../../../meet; date +%s%N"]
 timeout = "30s"
 
 [builders.first]
@@ -335,10 +335,9 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Master]:
     masters = generate(folder / "fdroid-bb.toml", ROOT / "example/fdroiddata", folder / "out")
     secrets = {"web-demo": PASSWORD, "token": TOKEN, "send": "demo"}
     with generated_master(masters, "all", folder / "all", secrets) as master:
-        given = master.basedir / "given"
-        given.mkdir()
-        (given / "org.example.tags.txt").write_text("from the master\n")
-        (given / "meet").write_text(MEET)
+        (master.output / "given").mkdir()
+        (master.output / "given/org.example.tags.txt").write_text("from the master\n")
+        (master.basedir / "meet").write_text(MEET)
         yield master
 
 
@@ -365,7 +364,7 @@ def test_every_kind_of_step(everything: Master, demo: dict[str, str]) -> None:
     for step, own in (("run", "of the step"), ("on the master", "of the master's step")):
         assert f"100 % {{plain}} $HOME\n{own}\n" in said[step], said[step]
     assert "/elsewhere\n" in said["in a folder"]
-    taken = everything.basedir / "taken"
+    taken = everything.output / "taken"
     assert (taken / "file/org.example.tags.txt").read_text() == "from the master\n"
     assert (taken / "folder/deep/org.example.tags.txt").read_text() == "from the master\n"
     assert "\norg.example.tags.txt\n" in said["the master's folder"]

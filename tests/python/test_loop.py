@@ -82,7 +82,7 @@ class World:
                 basedir, configfile=config, www_port=self.ports[port], env=env
             )
         self.build, self.updates = self.masters["buildserver"], self.masters["checkupdates"]
-        self.repository = self.build.basedir / "repository"
+        self.repository = self.build.output / "repository"
         self._make_repository()
 
     def _generate(self, folder: Path) -> Path:
@@ -220,7 +220,7 @@ def test_from_a_pushed_tag_to_a_deployed_apk(world: World, chromium: str) -> Non
     build = good(world.updates, "org.example.tiny", 180)
     took("checkupdates has pushed the new version")
     assert build["properties"]["buildername"][0] == "checkupdates"
-    log = (world.updates.basedir / "checkupdates/org.example.tiny.log").read_text()
+    log = (world.updates.output / "checkupdates/org.example.tiny.log").read_text()
     assert "Commiting update for metadata/org.example.tiny.yml" in log
     text = world.data.git("show", "master:metadata/org.example.tiny.yml")
     released = world.tiny.repository.git("rev-parse", "v1.1")

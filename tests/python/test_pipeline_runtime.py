@@ -358,7 +358,7 @@ def test_the_log_of_a_step_is_kept(world: World) -> None:
     world.send("org.example.kept", versionCode=1)
     world.send("org.example.bad", versionCode=2)
     world.builds(2)
-    logs = world.master.basedir / "logs"
+    logs = world.master.output / "logs"
     assert sorted(path.name for path in logs.iterdir()) == [
         "org.example.bad_2.log",
         "org.example.kept_1.log",

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from masters import ROOT, Master, free_ports, put_secrets, wait_for
+from other_user import files, readable
 from program import generate
 from repositories import Server
 from shipped import PUSH, Source, edited, fdroiddata, polled
@@ -49,6 +50,7 @@ echo "$name" >> "FOLDER/called"
 while [ -e "FOLDER/wait-$1" ]; do sleep 0.05; done
 if [ -e "FOLDER/fail" ] && [ "$(cat FOLDER/fail)" = "$name" ]; then exit 1; fi
 if [ "$1" = pull ]; then mkdir -p unsigned; echo apk > unsigned/org.example.tiny_1.apk; fi
+if [ "$1" = update ]; then mkdir -p repo; echo index > repo/index-v1.json; fi
 """
 
 
@@ -96,8 +98,10 @@ class Shipped:
         path = masters / name / "master.cfg"
         port = {"buildserver": www, "checkupdates": www2}[name]
         self.master = Master(basedir, configfile=path, www_port=port, env=env)
-        self.repository = basedir / "repository"
+        self.repository = self.master.output / "repository"
         subprocess.run(["git", "clone", "-q", self.data.url, str(self.repository)], check=True)
+        config = self.repository / "config.yml"
+        config.touch(mode=0o600)
 
     def press(self, scheduler: str, builder: str, **values: object) -> None:
         """Force a build."""
@@ -147,6 +151,25 @@ def test_stage_by_stage(staged: Shipped) -> None:
     assert called(staged) == STAGES
     assert (staged.repository / "unsigned/org.example.tiny_1.apk").read_text() == "apk\n"
     assert (staged.repository / "unsigned/org.example.tiny_1.log").exists()
+
+
+def test_others_can_read_what_is_made_for_them_and_nothing_else(staged: Shipped) -> None:
+    assert staged.build("build-in-stages")["results"] == SUCCESS
+    staged.press("force-repository", "update")
+    wait_for("the update and the deploy", lambda: (staged.repository / "repo").exists())
+    wait_for("their end", lambda: _idle(staged.master))
+    found = readable(staged.folder)
+    public = staged.repository.relative_to(staged.folder)
+    unsigned = f"{public}/unsigned/org.example.tiny_1"
+    made = {f"{unsigned}.apk", f"{unsigned}.log", f"{public}/repo/index-v1.json"}
+    made.add(f"{public.parent}/metrics/health.prom")
+    assert made <= found
+    # It is in the repository, but for the master alone.
+    assert files(staged.folder, staged.master.output) - found == {f"{public}/config.yml"}
+    private = files(staged.folder, staged.master.basedir)
+    assert {"master/state.sqlite", "master/secrets/web-admin", "master/twistd.log"} <= private
+    assert not private & found
+    called(staged)
 
 
 @pytest.mark.parametrize("stage", STAGES[:-1])
@@ -298,6 +321,11 @@ def test_what_is_new_is_pushed_to_the_fork_for_a_merge_request(
         [build, *_] = master.builds("org.example.tiny", 1, 90)
         steps = {name: step["text"][-2000:] for name, step in master.steps(build).items()}
         assert build["results"] == SUCCESS, steps
+        found = readable(tmp_path)
+        names = ("checkupdates/org.example.tiny.log", "status/app-sources.json")
+        for name in (*names, "metrics/app-sources.prom", "metrics/health.prom"):
+            assert str((master.output / name).relative_to(tmp_path)) in found
+        assert not files(tmp_path, master.basedir) & found
     shipped.server.close()
     assert "CurrentVersion: '1.1'" in fork.git(
         "show", "refs/heads/org.example.tiny:metadata/org.example.tiny.yml"

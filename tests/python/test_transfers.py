@@ -105,7 +105,7 @@ class World:
     @property
     def root(self) -> Path:
         """Where paths on the master start."""
-        return self.master.basedir
+        return self.master.output
 
     def copy(self, kind: str, source: str | Path, to: str | Path) -> tuple[int, str]:
         """The result of the build and what its step said."""
@@ -308,6 +308,8 @@ def test_what_is_no_file_or_folder_is_not_copied(world: World, tmp_path: Path) -
         ("folder", tmp_path / "link", "a is neither a file nor a folder"),
         ("folder", tmp_path / "name", "in its name"),
         ("folder", tmp_path / "back", "in its name"),
+        ("download", "../master/state.sqlite", "is not a path below the output directory"),
+        ("download", "/etc/passwd", "is not a path below the output directory"),
         ("download", f"missing-{tmp_path.name}", "No such file"),
         ("download", tmp_path.name, "is not a file"),
         ("download", f"pipe-{tmp_path.name}", "is not a file"),
@@ -317,6 +319,13 @@ def test_what_is_no_file_or_folder_is_not_copied(world: World, tmp_path: Path) -
         results, said = world.copy(kind, source, where)
         assert results == FAILURE, (kind, source)
         assert why in said, (kind, source)
+    small = make(tmp_path / "small", 10)
+    for kind, source in (("file", small), ("folder", tmp_path / "back"), ("log", small)):
+        for outside in ("../out", str(tmp_path / "out"), ".", f"{tmp_path.name}/../../out"):
+            results, said = world.copy(kind, source, outside)
+            assert (results, "is not a path below" in said) == (FAILURE, True), (kind, outside)
+    assert not (tmp_path / "out").exists()
+    assert not (world.root.parent / "out").exists()
     assert found(world.root / tmp_path.name) == []
     assert not (tmp_path / "to").exists()
 
@@ -327,4 +336,6 @@ def test_what_a_killed_master_began_is_deleted(tmp_path: Path) -> None:
     make(master.output / f"a/{PART}1-2", 10)
     make(master.output / f"{PART}1-3/c", 10)
     with master:
-        assert found(master.output) == ["a", "a/b"]
+        names = found(master.output)
+        assert "a/b" in names
+        assert not any(PART in name for name in names)

@@ -63,7 +63,7 @@ def test_a_commit_reconfigures_the_master_that_notices_it(server: Server, tmp_pa
         assert "main: reconfigured" in said
         assert name in applied.pollers()
         assert applied.updates() == updates + 1, "told once, in the middle of the build"
-        assert (applied.out / "fdroid-bb.prom").exists()
+        assert (applied.master.output / "metrics/fdroid-bb.prom").exists()
         # And it goes on: the next one finds the builder as it was.
         (applied.data / f"metadata/{name}.yml").unlink()
         push("no app")

@@ -43,7 +43,7 @@ def supervised(command: Sequence[Any]) -> list[Any]:
 
 
 class RunOnMaster(BuildStep):
-    """Runs `command` in `folder`, for `limit` seconds at most."""
+    """Runs `command` in `folder` of the output directory, for `limit` seconds at most."""
 
     renderables: Sequence[str] = ("command", "env", "limit")
 
@@ -67,7 +67,7 @@ class RunOnMaster(BuildStep):
         """Its exit status decides."""
         assert self.master is not None
         stdio: Any = await self.addLog("stdio")
-        folder = output.place(self.master, self.folder)
+        folder = output.folder(self.master) / self.folder
         await stdio.addHeader(f"{' '.join(self.command)}\n in {folder}\n")
         if self.stopped:
             return CANCELLED

@@ -41,7 +41,7 @@ _SUM = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 
 class Transfer(BuildStep):
     """Copies `source` to `to` within `limit` seconds. Paths on the worker start at the build's own
-    folder.
+    folder, those on the master lie below its output directory.
     """
 
     renderables: Sequence[str] = ("source", "to", "limit")
