@@ -126,11 +126,7 @@ pub(super) fn change_sources(pipeline: &Pipeline, master: &Master) -> Vec<Object
     }
     if let Some(submit) = &master.settings.submit {
         let password = submit.password.as_ref().map(secret);
-        let class = match submit.password_file {
-            None => "changes.PBChangeSource",
-            Some(_) => "SubmitSource",
-        };
-        let call = Call::new(class)
+        let call = Call::new("SubmitSource")
             .kwarg("port", endpoint(&submit.listen))
             .kwarg("user", submit.user.as_str())
             .kwarg_opt("passwd", password)

@@ -18,7 +18,7 @@ from buildbot.util.service import BuildbotService
 from twisted.internet import defer, threads
 from twisted.python import log
 
-from . import health, output
+from . import health, output, starts
 
 _FILE = "fdroid-bb-live.json"
 
@@ -114,6 +114,7 @@ class Live(BuildbotService):
         self._write()
         assert self._health is not None
         self._health.loaded(self._updates)
+        starts.of(self.master).configured()
 
     async def _found(self, update: int, problems: list[health.Problem]) -> None:
         old = self._live["health"]

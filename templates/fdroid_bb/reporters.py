@@ -24,6 +24,7 @@ from buildbot.util.state import StateMixin
 from twisted.internet import defer
 from zope.interface.declarations import implementer
 
+from . import starts
 from .check_properties import app_id
 
 # When so many apps in a row fail in the same step, it is no longer the apps.
@@ -47,7 +48,7 @@ class NewCauses(ComparableMixin):
     """
 
     compare_attrs: ClassVar[Sequence[str]] = ("builders",)
-    wanted_event_keys: ClassVar[list[Any]] = [("builds", None, "finished")]
+    wanted_event_keys: ClassVar[list[Any]] = [("builds", None, "finished"), starts.EVENT]
 
     def __init__(self, builders: Sequence[str]) -> None:
         self.builders = list(builders)
@@ -62,6 +63,8 @@ class NewCauses(ComparableMixin):
 
     def generate(self, master: Any, reporter: Any, key: Any, build: Any) -> defer.Deferred[Any]:
         """The report, or None."""
+        if key == starts.EVENT:
+            return defer.succeed(self._of_starts(build))
         return self._turn.run(lambda: defer.ensureDeferred(self._generate(master, reporter, build)))
 
     async def _generate(self, master: Any, reporter: Any, build: Any) -> dict[str, Any] | None:
@@ -98,6 +101,31 @@ class NewCauses(ComparableMixin):
             await reporter.setState("row", row)
         return report
 
+    def _of_starts(self, message: dict[str, Any]) -> dict[str, Any] | None:
+        """Of workers that cannot be started, and of the end of that."""
+        builders = [name for name in message["builders"] if name in self.builders]
+        over = message["over"]
+        # Of a build that was not tried again there is a report already.
+        if not builders or not (message["retried"] or over):
+            return None
+        who = ", ".join(message["workers"])
+        if over:
+            subject = f"{who}: attempts to start no longer fail"
+            lines = [f"It is over: {over}. The cause was:", "", message["words"]]
+        else:
+            subject = f"{who}: cannot be started"
+            lines = [
+                f"{message['attempts']} attempts to start {who} have failed with the same cause:",
+                "",
+                message["words"],
+                "",
+                f"Builds of {', '.join(builders)} wait for them, and are tried again with growing",
+                "pauses, of up to an hour. The log of worker_preparation of each build says more.",
+                "",
+                "There is no further mail of this cause until one of these workers has started.",
+            ]
+        return _report_of("\n".join(lines), subject)
+
     async def _report(
         self, master: Any, build: Any, builder: str, app: str, step: Any, *, last: bool
     ) -> dict[str, Any]:
@@ -118,16 +146,14 @@ class NewCauses(ComparableMixin):
                 f"It is the {_ROW}rd app in a row: there is none of others either, until one of "
                 "them gets past this step."
             ]
-        return {
-            "body": "\n".join(lines),
-            "subject": f"{what}: {statusToString(build['results'])}{where}",
-            "type": "plain",
-            "builds": [build],
-            "results": build["results"],
-            "users": [],
-            "patches": [],
-            "logs": [],
-        }
+        subject = f"{what}: {statusToString(build['results'])}{where}"
+        report = _report_of("\n".join(lines), subject)
+        return {**report, "builds": [build], "results": build["results"]}
+
+
+def _report_of(body: str, subject: str) -> dict[str, Any]:
+    nothing: dict[str, Any] = {"users": [], "patches": [], "logs": [], "builds": []}
+    return {**nothing, "body": body, "subject": subject, "type": "plain", "results": None}
 
 
 def _value(build: Any, name: str) -> str | None:

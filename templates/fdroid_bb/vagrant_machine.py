@@ -16,14 +16,15 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from . import process
-from .process import CommandFailed
-from .vagrantfile import Description
+from .process import CommandFailed, printable
+from .vagrantfile import NOTHING_THERE, Description, foreign_disks
 
 # Seconds for a command that only takes something away. Starting Ruby alone takes it two.
 _COMMAND_TIMEOUT = 300
@@ -32,6 +33,19 @@ _COMMAND_TIMEOUT = 300
 _HALT_TIMEOUT = 120
 
 _SNAPSHOT = "clean"
+
+# Starts from a snapshot that fail one after another until the snapshot is held to be broken: a busy
+# host, or a libvirt that is started again, is no reason to make a machine anew.
+_SNAPSHOT_FAILURES = 2
+
+# Failures to save one machine until it is no longer tried.
+_SAVE_FAILURES = 2
+
+# What ssh ends with if it does not get into the machine; else with the status of what it ran.
+_SSH_FAILED = 255
+
+# Vagrant, its plugins and their warnings print around this what they like.
+_ACCESS = re.compile(r"^Host .*\n(?:[ \t]+\S.*\n?)+", re.MULTILINE)
 
 SSH_OPTIONS = (
     "-T",
@@ -47,6 +61,10 @@ Say = Callable[[str], None]
 Prepare = Callable[[Path], Awaitable[None]]
 
 
+class Interrupted(CommandFailed):
+    """A start that was given up, not one that failed."""
+
+
 class VagrantMachine:
     """The machine of `directory`. `say` is given a line for each thing done, with its cost."""
 
@@ -58,6 +76,7 @@ class VagrantMachine:
         self._doing = ""
         self._starting = False
         self._interrupted: str | None = None
+        self._too_slow = False
 
     @property
     def used(self) -> bool:
@@ -71,11 +90,15 @@ class VagrantMachine:
             return ""
         return " / ".join([self._doing, *self._command.tail()[-3:]])
 
-    def interrupt(self, why: str) -> None:
-        """End a start under way; whoever waits for it gets CommandFailed once it has ended."""
+    def interrupt(self, why: str, *, too_slow: bool = False) -> None:
+        """End a start under way; whoever waits for it gets Interrupted once it has ended.
+
+        One that is `too_slow` counts as one that failed.
+        """
         if not self._starting:
             return
         self._interrupted = why
+        self._too_slow = self._too_slow or too_slow
         if self._command is not None:
             self._command.stop(why)
 
@@ -87,7 +110,7 @@ class VagrantMachine:
         `prepare` is given the same for a new machine, before a snapshot of it is made. Raises
         CommandFailed or OSError; something of the machine may then be there.
         """
-        self._starting, self._interrupted = True, None
+        self._starting, self._interrupted, self._too_slow = True, None, False
         try:
             return await self._bring_up(description, seconds, say, prepare)
         finally:
@@ -98,19 +121,29 @@ class VagrantMachine:
     ) -> Path:
         text = description.render(self._prefix(), boot_timeout=seconds)
         made_from = _fingerprint(text, description.box)
-        if description.by_snapshot and self._state()["made_from"] == made_from:
+        state = self._state()
+        failures = state["failures"]
+        if (
+            description.by_snapshot
+            and state["made_from"] == made_from
+            and failures < _SNAPSHOT_FAILURES
+        ):
             try:
-                return await self._start_clean(seconds, say)
+                access = await self._start_clean(seconds, say)
             except CommandFailed as e:
-                if self._interrupted is not None:
-                    raise
-                say(f"{e}")
-                say("the snapshot is of no use: the machine is made anew")
+                if not isinstance(e, Interrupted) or self._too_slow:
+                    self._remember(failures=failures + 1)
+                    say(f"failed attempts in a row with this snapshot: {failures + 1}")
+                raise
+            if failures:
+                self._remember(failures=0)
+            return access
         return await self._make(description, text, made_from, seconds, say, prepare)
 
     async def stop(self, say: Say) -> None:
         """Leave nothing of a build. Raises CommandFailed or OSError if something may be left."""
-        if self._state()["made_from"] is not None:
+        tries = 2 if self._state()["made_from"] is not None else 0
+        for _ in range(tries):
             try:
                 await self._restore(say)
             except CommandFailed as e:
@@ -155,8 +188,13 @@ class VagrantMachine:
         prepare: Prepare,
     ) -> Path:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        removal = description.removal(self._prefix())
-        state = {"clean": False, "made_from": None, "removal": removal}
+        state: dict[str, Any] = {
+            "clean": False,
+            "made_from": None,
+            "failures": 0,
+            "removal": description.removal(self._prefix()),
+            "disks": description.disks(self._prefix()),
+        }
         self._remember(**state)
         await self._destroy(say)
         say("a new machine")
@@ -166,7 +204,13 @@ class VagrantMachine:
         await self._vagrant(*up, seconds=seconds, say=say)
         access = await self._access(say)
         await prepare(access)
+        unsaved = self._state()["unsaved"]
+        if unsaved is None or unsaved["of"] != made_from:
+            unsaved = {"of": made_from, "times": 0}
         if not description.by_snapshot:
+            return access
+        if unsaved["times"] >= _SAVE_FAILURES:
+            say("no snapshot: this machine could not be saved; its next box or description may be")
             return access
         try:
             await self._vagrant("halt", seconds=_HALT_TIMEOUT, say=say)
@@ -179,44 +223,80 @@ class VagrantMachine:
                 "snapshot", "save", "default", _SNAPSHOT, seconds=_COMMAND_TIMEOUT, say=say
             )
         except CommandFailed as e:
-            if self._interrupted is not None:
+            if isinstance(e, Interrupted):
                 raise
+            self._remember(unsaved={**unsaved, "times": unsaved["times"] + 1})
             say(f"{e}")
             say("there is no snapshot: the next build gets a new machine")
         else:
-            self._remember(clean=False, made_from=made_from)
+            self._remember(clean=False, made_from=made_from, unsaved=None)
         await self._vagrant("up", "--no-provision", seconds=seconds, say=say)
         return await self._access(say)
 
     async def _access(self, say: Say) -> Path:
         path = self._directory / "ssh_config"
-        path.write_text(await self._vagrant("ssh-config", seconds=_COMMAND_TIMEOUT, say=say))
+        printed = await self._vagrant("ssh-config", seconds=_COMMAND_TIMEOUT, say=say)
+        found = _ACCESS.search(printed)
+        if found is None:
+            last = printable(" / ".join(printed.split("\n")[-5:]))
+            raise CommandFailed(f"vagrant ssh-config: tells of no host: {last}")
+        path.write_text(found[0])
         return path
 
     async def _destroy(self, say: Say) -> None:
         # Without this folder of Vagrant's there is no machine, and asking takes seconds.
         if (self._directory / ".vagrant").exists():
-            await self._vagrant("destroy", "-f", seconds=_COMMAND_TIMEOUT, say=say)
+            await self._destroy_with_vagrant(say)
             shutil.rmtree(self._directory / ".vagrant")
         for command in self._state()["removal"]:
-            # Most often there is nothing, which is told as a failure. A real one is told by the
-            # next `vagrant up`.
-            with contextlib.suppress(CommandFailed):
-                await self._ended(self._start(command, command[0], seconds=_COMMAND_TIMEOUT))
-        with contextlib.suppress(FileNotFoundError):
-            self._state_file.unlink()
+            await self._ask_system(command)
+        if self._state_file.exists():
+            self._remember(clean=True, made_from=None, failures=0, removal=[], disks=[])
+
+    async def _destroy_with_vagrant(self, say: Say) -> None:
+        """As far as Vagrant can and may; what it leaves is removed without it."""
+        state = self._state()
+        printed = await self._ask_system(state["disks"]) if state["disks"] else ""
+        if foreign := foreign_disks(printed, self._prefix()):
+            say(f"not destroyed with Vagrant, which would delete {', '.join(foreign)}")
+            return
+        try:
+            await self._vagrant("destroy", "-f", seconds=_COMMAND_TIMEOUT, say=say)
+        except CommandFailed as e:
+            if isinstance(e, Interrupted) or not state["removal"]:
+                raise
+            say(f"{e}")
+            say("removed without Vagrant")
+
+    async def _ask_system(self, argv: list[str]) -> str:
+        """What a command printed; nothing if there is not what it is about.
+
+        Raises CommandFailed with its last lines.
+        """
+        command = self._start(argv, " ".join(argv), seconds=_COMMAND_TIMEOUT, stdout=65536)
+        if status := await self._ended(command):
+            if not NOTHING_THERE.search(" ".join(command.tail())):
+                raise CommandFailed(_explain(self._doing, f"status {status}", command))
+            return ""
+        return command.stdout.decode("utf-8", "replace")
 
     async def inside(
         self, access: Path, script: str, seconds: int, stdin: bytes = b""
     ) -> tuple[int, list[str]]:
-        """Run a shell script in the machine; its status and its last lines."""
+        """Run a shell script in the machine; its status and its last lines.
+
+        Raises CommandFailed if there is no way into the machine.
+        """
         command = self._start(
             ["ssh", "-F", str(access), *SSH_OPTIONS, "default", script],
             "ssh",
             seconds=seconds,
             stdin=stdin,
         )
-        return await self._ended(command), command.tail()
+        status = await self._ended(command)
+        if status == _SSH_FAILED:
+            raise CommandFailed(_explain("ssh into the machine", f"status {status}", command))
+        return status, command.tail()
 
     async def _vagrant(self, *args: str, seconds: int, say: Say) -> str:
         """What Vagrant printed. Raises CommandFailed with its last lines."""
@@ -232,7 +312,7 @@ class VagrantMachine:
 
     def _start(self, argv: list[str], doing: str, **limits: Any) -> process.Command:
         if self._interrupted is not None:
-            raise CommandFailed(self._interrupted)
+            raise Interrupted(self._interrupted)
         self._doing = doing
         self._command = process.start(
             self._reactor,
@@ -247,7 +327,8 @@ class VagrantMachine:
         try:
             return await command.ended
         except CommandFailed as e:
-            raise CommandFailed(_explain(self._doing, str(e), command)) from e
+            kind = CommandFailed if self._interrupted is None else Interrupted
+            raise kind(_explain(self._doing, str(e), command)) from e
         finally:
             self._command = None
 
@@ -257,10 +338,21 @@ class VagrantMachine:
         return f"{self._directory.name}-{unique}-"
 
     def _state(self) -> dict[str, Any]:
-        """Whether it is clean, the fingerprint of what its snapshot was made from, and commands
-        that remove what Vagrant has forgotten.
+        """What is known of the machine.
+
+        `clean`: whether nothing of a build is in it. `made_from`: the fingerprint of what its
+        snapshot was made from, or None. `failures`: of starts from it. `unsaved`: how often the
+        machine `of` a fingerprint could not be saved. `removal`: commands that remove what Vagrant
+        has forgotten or cannot destroy. `disks`: a command that lists its disks.
         """
-        state: dict[str, Any] = {"clean": False, "made_from": None, "removal": []}
+        state: dict[str, Any] = {
+            "clean": False,
+            "made_from": None,
+            "failures": 0,
+            "unsaved": None,
+            "removal": [],
+            "disks": [],
+        }
         with contextlib.suppress(FileNotFoundError, ValueError):
             read = json.loads(self._state_file.read_text())
             if isinstance(read, dict):

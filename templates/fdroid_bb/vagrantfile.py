@@ -28,6 +28,23 @@ Vagrant.configure("2") do |config|
 """
 
 
+# Said by a command of `removal` or `disks` if there is not what it is about.
+NOTHING_THERE = re.compile(
+    r"failed to get (?:domain|pool|vol) |domain is not running|No such container"
+)
+
+
+def foreign_disks(printed: str, prefix: str) -> list[str]:
+    """Those of `virsh domblklist --details` that somebody else has attached.
+
+    Vagrant's libvirt provider deletes all disks of a machine, whose they may be.
+    """
+    own = re.compile(rf"{re.escape(prefix)}default(?:_\d+)?\.img")
+    rows = [line.split(None, 3) for line in printed.splitlines()]
+    sources = [row[3].strip() for row in rows if len(row) == 4]
+    return [s for s in sources if s != "-" and not own.fullmatch(s.rpartition("/")[2])]
+
+
 @dataclass(frozen=True)
 class Description:
     """What a machine shall be. `memory` is in MiB; `provider_options` are further settings of the
@@ -48,24 +65,37 @@ class Description:
         return self.provider in _SNAPSHOTS if self.snapshot is None else self.snapshot
 
     def removal(self, prefix: str) -> list[list[str]]:
-        """Commands that remove what `vagrant up` made and was killed before it wrote that down.
+        """Commands that remove a machine without Vagrant, and nothing that is another's.
 
-        Vagrant knows nothing of it, and refuses for ever to make another of that name.
+        Vagrant knows nothing of what `vagrant up` made before it was killed, and refuses for ever
+        to make another of that name. It cannot destroy a domain with checkpoints, or with a disk
+        that is in no pool.
         """
+        name = f"{prefix}default"
         if self.provider == "docker":
-            return [["docker", "rm", "--force", "--volumes", f"{prefix}default"]]
+            return [["docker", "rm", "--force", "--volumes", name]]
         if self.provider != "libvirt":
             return []
-        uri = self.provider_options.get("uri", "qemu:///system")
+        virsh = self._virsh
         pool = str(self.provider_options.get("storage_pool_name", "default"))
-        virsh = ["virsh", "-q", "-c", str(uri)]
-        name = f"{prefix}default"
+        metadata = ("--managed-save", "--nvram", "--snapshots-metadata", "--checkpoints-metadata")
         return [
             [*virsh, "destroy", name],
-            [*virsh, "undefine", name, "--managed-save", "--nvram", "--snapshots-metadata"],
+            [*virsh, "undefine", name, *metadata],
             [*virsh, "pool-refresh", pool],
             [*virsh, "vol-delete", f"{name}.img", "--pool", pool],
         ]
+
+    def disks(self, prefix: str) -> list[str]:
+        """A command that lists the machine's disks, for `foreign_disks`."""
+        if self.provider != "libvirt":
+            return []
+        return [*self._virsh, "domblklist", f"{prefix}default", "--details"]
+
+    @property
+    def _virsh(self) -> list[str]:
+        uri = self.provider_options.get("uri", "qemu:///system")
+        return ["env", "LC_ALL=C", "virsh", "-q", "-c", str(uri)]
 
     def problems(self) -> Iterator[str]:
         """All that is wrong with it, in words for a person."""

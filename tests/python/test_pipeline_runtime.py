@@ -20,6 +20,7 @@ import pytest
 
 from fdroid_bb.app_page import source_of
 from fdroid_bb.submit import write_private
+from fdroid_bb.unheard import Unheard
 from mails import Mails
 from masters import Master, free_ports, put_secrets, wait_for
 from program import generate
@@ -415,6 +416,27 @@ def test_a_password_goes_only_where_nobody_else_was_first(tmp_path: Path) -> Non
         with pytest.raises(PermissionError, match="belongs to another user"):
             write_private(str(foreign / "passwd"), "secret")
         assert not list(foreign.iterdir())
+
+
+def test_a_change_that_no_scheduler_takes_is_logged_once(world: World) -> None:
+    for _ in range(2):
+        world.send("org.example.lost", category="bulid", versionCode=1)
+    world.send("org.example.lost\n", category="\x1b[31mred", versionCode=1)
+    log = world.master.log()
+    assert log.count("no scheduler takes changes of category `bulid`") == 1
+    assert "of category `?[31mred`" in log
+    assert "of project `org.example.lost`" in log
+    world.send("org.example.good", category="at-once", versionCode=1)
+    assert "category `at-once`" not in world.master.log()
+
+
+def test_what_is_logged_of_categories_is_bounded() -> None:
+    unheard = Unheard()
+    logged = [unheard.is_news(f"category{n}", n / 1000) for n in range(1000)]
+    assert len([name for name in logged if name]) == 51
+    assert logged[50] == "(others)"
+    assert unheard.is_news("category1", 1800) is None
+    assert unheard.is_news("category1", 3601) == "category1"
 
 
 def test_one_cause_is_one_mail(tmp_path: Path) -> None:

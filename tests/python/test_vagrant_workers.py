@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import json
 import os
+import secrets
 import subprocess
 import threading
 import time
@@ -26,6 +27,16 @@ from vagrants import PATIENCE, Vagrants, containers, destroy, domains, virsh, vo
 
 # Fails where an earlier build has been.
 UNTOUCHED = 'test ! -e "$HOME/been-here" && touch "$HOME/been-here"'
+
+# As a backup program makes one; its bitmap, which needs a newer format of disks, does not matter.
+CHECKPOINT = """\
+<domaincheckpoint>
+  <name>theirs</name>
+  <creationTime>1</creationTime>
+  <disks><disk name="vda" checkpoint="bitmap" bitmap="theirs"/></disks>
+  {domain}
+</domaincheckpoint>
+"""
 
 RETRY = 5
 SMALL: dict[str, Any] = {"memory": 320, "cpus": 1}
@@ -94,6 +105,29 @@ def test_the_password_is_in_no_file_no_process_list_and_no_log(libvirt: Vagrants
     # The master's port is on loopback; the machine comes to it through the tunnel.
     port = libvirt.master.pb_port
     assert f"-R 127.0.0.1:{port}:127.0.0.1:{port} default exec sh -s" in shown[-1]
+
+
+def test_a_failed_start_does_not_cost_the_snapshot_but_three_do(libvirt: Vagrants) -> None:
+    libvirt.idle()
+    count = len(libvirt.builds())
+    fault = libvirt.programs / "fault-up"
+    libvirt.fault("up", f"rm {fault}; echo the host is busy; exit 1")
+    libvirt.ask(UNTOUCHED)
+    build = libvirt.succeeded(count)
+    failed, *_ = libvirt.builds()[count:]
+    assert failed["results"] == RETRY
+    assert "failed attempts in a row with this snapshot: 1" in libvirt.machine_log(failed)
+    assert "a machine that is as its snapshot was" in libvirt.machine_log(build)
+    libvirt.idle()
+    # It may be broken all the same.
+    count = len(libvirt.builds())
+    again = libvirt.programs / "again"
+    libvirt.fault("up", f"if [ -e {again} ]; then rm {fault}; fi; touch {again}; exit 1")
+    libvirt.ask(UNTOUCHED)
+    build = libvirt.succeeded(count)
+    said = [libvirt.machine_log(b) for b in libvirt.builds()[count:]]
+    assert len([text for text in said if "failed attempts in a row with this" in text]) == 2
+    assert "a new machine" in libvirt.machine_log(build)
 
 
 def test_without_its_snapshot_a_machine_is_made_anew(libvirt: Vagrants) -> None:
@@ -225,6 +259,44 @@ def test_a_machine_is_destroyed_and_made_anew(tmp_path: Path, vagrant_libvirt: N
             assert f"{domain}.img" not in volumes()
 
 
+@pytest.fixture
+def foreign(vagrant_libvirt: None) -> Iterator[str]:
+    """A disk that is somebody else's, in the same pool."""
+    name = f"foreign-{secrets.token_hex(4)}.img"
+    virsh("vol-create-as", "default", name, "1M", "--format", "qcow2")
+    yield name
+    virsh("vol-delete", name, "--pool", "default")
+
+
+def test_a_machine_that_vagrant_cannot_destroy_is_removed_and_nothing_else(
+    tmp_path: Path, foreign: str
+) -> None:
+    path = virsh("vol-path", foreign, "--pool", "default").strip()
+    with Vagrants(tmp_path, snapshot=False, **SMALL) as vagrants:
+        for number, said in (
+            (1, "cannot delete inactive domain with 1 checkpoints"),
+            (2, f"not destroyed with Vagrant, which would delete {path}"),
+        ):
+            vagrants.ask("sleep 600")
+            vagrants.building(number)
+            domain = vagrants.domain()
+            if number == 1:
+                described = tmp_path / "checkpoint.xml"
+                described.write_text(CHECKPOINT.format(domain=virsh("dumpxml", domain)))
+                virsh("checkpoint-create", domain, str(described), "--redefine")
+            else:
+                virsh("attach-disk", domain, path, "vdb", "--live", "--config")
+            vagrants.cancel(vagrants.builds()[-1])
+            assert vagrants.finished(number)["results"] == 6
+            vagrants.idle()
+            assert said in vagrants.master.log()
+            assert domain not in domains()
+            assert f"{domain}.img" not in volumes()
+            assert foreign in volumes()
+        assert vagrants.build(UNTOUCHED)["results"] == 0
+        vagrants.idle()
+
+
 def test_a_box_without_a_worker_gets_one(
     tmp_path: Path, vagrant_libvirt: None, worker_wheels: Path
 ) -> None:
@@ -327,11 +399,7 @@ def test_a_build_that_is_cancelled_while_its_machine_starts_ends_at_once(docker:
     docker.ask()
     wait_for("vagrant up", lambda: "up --provider=docker" in docker.said())
     wait_for("the container", lambda: docker.domain() in containers())
-    build = docker.builds()[0]
-    body = '{"jsonrpc": "2.0", "id": 1, "method": "stop", "params": {"reason": "enough"}}'
-    docker.master.ask(
-        "POST", f"/api/v2/builds/{build['buildid']}", body, {"Content-Type": "application/json"}
-    )
+    docker.cancel(docker.builds()[0])
     cancelled = docker.finished(1, seconds=30)
     assert cancelled["results"] == 6
     docker.fault("up", None)
@@ -344,9 +412,58 @@ def test_a_worker_that_does_not_come_up_is_noticed_at_once(docker: Vagrants) -> 
     build = docker.build(seconds=60)
     assert build["results"] == RETRY
     said = docker.machine_log(build)
-    assert "latent worker crashed before connecting: no python3 here" in said
+    words = "the connection to the machine ended: ssh: status 3 / no python3 here"
+    assert f"latent worker crashed before connecting: {words}" in said
+    assert words in docker.said_of_machine(build)
     docker.fault("ssh", None)
     docker.succeeded(1)
+
+
+def test_what_vagrant_says_beside_the_access_is_not_in_its_way(docker: Vagrants) -> None:
+    before = "echo 'Host keys of a plugin'; echo '==> default: a warning'; echo"
+    docker.fault("ssh-config", f'{before}; "$@"; echo; echo There is a new version of Vagrant\n')
+    build = docker.build(UNTOUCHED)
+    assert build["results"] == 0, docker.machine_log(build)
+    # Nor is a connection that fails taken for a box without a worker.
+    count = len(docker.builds())
+    docker.fault("ssh-config", "\"$@\" | sed 's/Port .*/Port 1/'")
+    build = docker.build()
+    assert build["results"] == RETRY
+    words = "did not start: ssh into the machine: status 255 / ssh: connect to host "
+    assert words in docker.said_of_machine(build)
+    docker.fault("ssh-config", "echo nothing of use")
+    wait_for(
+        "the words",
+        lambda: any(
+            "vagrant ssh-config: tells of no host: nothing of use" in docker.machine_log(b)
+            for b in docker.builds()[count:]
+            if b["complete"]
+        ),
+    )
+    docker.fault("ssh-config", None)
+    docker.succeeded(count)
+
+
+def test_a_machine_that_cannot_be_saved_is_not_saved_for_each_build(
+    tmp_path: Path, vagrant_docker: None
+) -> None:
+    # Vagrant's docker provider has no snapshots, whatever it is told.
+    with Vagrants(tmp_path, provider="docker", snapshot=True) as vagrants:
+        for number in (1, 2, 3, 4):
+            build = vagrants.build(UNTOUCHED)
+            assert build["results"] == 0, vagrants.machine_log(build)
+            said = vagrants.machine_log(build)
+            assert ("no snapshot: this machine could not be saved" in said) == (number > 2)
+            vagrants.idle()
+        tried = [command for command in vagrants.said() if command.startswith("snapshot save")]
+        assert len(tried) == 2
+        # Another description may do.
+        vagrants.arguments["provider_options"] = {"remains_running": True}
+        vagrants.master.reconfig(vagrants.config())
+        assert vagrants.build(UNTOUCHED)["results"] == 0
+        tried = [command for command in vagrants.said() if command.startswith("snapshot save")]
+        assert len(tried) == 3
+        vagrants.idle()
 
 
 def test_a_machine_is_kept_for_as_long_as_it_was_told(tmp_path: Path, vagrant_docker: None) -> None:

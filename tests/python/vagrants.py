@@ -54,7 +54,9 @@ c["schedulers"].append(schedulers.ForceScheduler(
 class Vagrants:
     """A master whose builders `vm` and `other` run scripts in the machines of its workers."""
 
-    def __init__(self, folder: Path, *, count: int = 1, **arguments: Any) -> None:
+    def __init__(self, folder: Path, *, count: int = 1, more: str = "", **arguments: Any) -> None:
+        """With `more` at the end of its configuration."""
+        self.more = more
         self.programs = folder / "programs"
         self.programs.mkdir(parents=True)
         for name, text in (("vagrant", _VAGRANT), ("ssh", _SSH)):
@@ -83,7 +85,7 @@ class Vagrants:
         builders = self.builders
         if builders is None:
             builders = {"vm": self.names, "other": self.names}
-        return f"WORKERS = {{{workers}}}\nBUILDERS = {builders!r}\n{_CONFIG}"
+        return f"WORKERS = {{{workers}}}\nBUILDERS = {builders!r}\n{_CONFIG}{self.more}"
 
     def write(self) -> None:
         """Lay down the configuration."""
@@ -166,9 +168,24 @@ class Vagrants:
         """What was done for its machine, and why that failed if it did."""
         return str(self.master.steps(build)["worker_preparation"]["text"])
 
+    def said_of_machine(self, build: dict[str, Any]) -> str:
+        """What the log `machine` alone says, whatever Buildbot's own logs do."""
+        step = self.master.rest(f"builds/{build['buildid']}/steps")["steps"][0]
+        logs = self.master.rest(f"steps/{step['stepid']}/logs")["logs"]
+        (log,) = [log for log in logs if log["name"] == "machine"]
+        assert log["complete"]
+        content = self.master.rest(f"logs/{log['logid']}/contents")["logchunks"][0]["content"]
+        return "".join(line[1:] for line in content.splitlines(keepends=True))
+
     def script_log(self, build: dict[str, Any]) -> str:
         """What its script printed."""
         return str(self.master.steps(build)["script"]["text"])
+
+    def cancel(self, build: dict[str, Any]) -> None:
+        """Stop a build."""
+        body = '{"jsonrpc": "2.0", "id": 1, "method": "stop", "params": {"reason": "enough"}}'
+        headers = {"Content-Type": "application/json"}
+        self.master.ask("POST", f"/api/v2/builds/{build['buildid']}", body, headers)
 
     def building(self, number: int, builder: str = "vm") -> int:
         """Wait until the script of a build runs; the build's id."""

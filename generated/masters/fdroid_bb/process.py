@@ -86,6 +86,8 @@ class Command(ProcessProtocol):
         self._tail = b""
         self.stdout = bytearray()
         self.report = bytearray()
+        # Negative: the signal that ended it.
+        self.status: int | None = None
         self.timed_out = False
         self.running = True
         self.ended: defer.Deferred[int] = defer.Deferred(lambda _: self.stop("cancelled"))
@@ -159,6 +161,8 @@ class Command(ProcessProtocol):
     def processEnded(self, reason: Failure) -> None:
         """Tell whoever waits."""
         self.running = False
+        value: Any = reason.value
+        self.status = -value.signal if value.signal else value.exitCode
         for timer in (self._timer, self._kill_timer):
             if timer is not None and timer.active():
                 timer.cancel()
@@ -167,8 +171,7 @@ class Command(ProcessProtocol):
         if self.problem is not None:
             self.ended.errback(CommandFailed(self.problem))
             return
-        value: Any = reason.value
-        self.ended.callback(-value.signal if value.signal else value.exitCode)
+        self.ended.callback(self.status)
 
 
 def start(

@@ -24,13 +24,16 @@ from twisted.internet.error import CannotListenError
 from twisted.python import log
 
 from .process import describe
+from .unheard import Perspective, Unheard
 
 # Seconds after which a port that could not be opened is tried again.
 RETRY = 10.0
 
 
 class SubmitSource(PBChangeSource):
-    """As Buildbot's; `password_file` gets the password, which is a new one if `passwd` is None.
+    """As Buildbot's, but that changes which no scheduler takes are logged.
+
+    `password_file` gets the password, if given; it is a new one if `passwd` is None.
 
     While the file cannot be written or the port not be opened, `problem` says why, and it is tried
     again until it can.
@@ -38,10 +41,13 @@ class SubmitSource(PBChangeSource):
 
     compare_attrs: ClassVar[Sequence[str]] = ("password_file",)
 
-    def __init__(self, *, port: str, user: str, password_file: str, passwd: Any = None) -> None:
+    def __init__(
+        self, *, port: str, user: str, password_file: str | None = None, passwd: Any = None
+    ) -> None:
         super().__init__(user=user, passwd=passwd, port=port, name="submit")
         self.password_file = password_file
         self.problem: str | None = None
+        self._unheard = Unheard()
         self._made = secrets.token_urlsafe(32)
         self._again: Any = None
         self._lock = defer.DeferredLock()
@@ -50,6 +56,10 @@ class SubmitSource(PBChangeSource):
         """Buildbot's takes another port while it runs, but no other user, password or file."""
         can = super().canReconfigWithSibling(sibling)
         return bool(can and ComparableMixin.isEquivalent(self, sibling))
+
+    def getPerspective(self, mind: Any, username: str) -> Perspective:
+        """What a sender who has logged in may do."""
+        return Perspective(self.master, self.prefix, self._unheard)
 
     def _register(self, port: int | str | None) -> defer.Deferred[None]:
         return self._lock.run(lambda: defer.ensureDeferred(self._listen(port)))
@@ -82,7 +92,8 @@ class SubmitSource(PBChangeSource):
             properties.master = self.master
             password = await properties.render(self.passwd)
         # Before the port is open, so that whoever finds it open finds the password.
-        write_private(self.password_file, password)
+        if self.password_file is not None:
+            write_private(self.password_file, password)
         manager = self.master.pbmanager
         try:
             self.registration = await manager.register(

@@ -18,7 +18,10 @@ from typing import Any
 from weakref import WeakSet
 
 from buildbot.config.errors import error as config_error
-from buildbot.interfaces import LatentWorkerFailedToSubstantiate
+from buildbot.interfaces import (
+    LatentWorkerFailedToSubstantiate,
+    LatentWorkerSubstantiatiationCancelled,
+)
 from buildbot.worker.latent import AbstractLatentWorker, States
 from twisted.internet import defer, threads
 from twisted.python import log
@@ -26,7 +29,7 @@ from twisted.python.failure import Failure
 
 from . import process
 from .process import CommandFailed
-from .vagrant_machine import SSH_OPTIONS, Say, VagrantMachine
+from .vagrant_machine import SSH_OPTIONS, Interrupted, Say, VagrantMachine
 from .vagrantfile import Description
 
 # Machines of this master that start at once: each takes a disk's and a processor's whole time.
@@ -109,6 +112,8 @@ class VagrantLatentWorker(AbstractLatentWorker):
         self._ssh: process.Command | None = None
         self._machine: VagrantMachine | None = None
         self._queued: defer.Deferred[Any] | None = None
+        # The log `machine` of the build that it starts for.
+        self._build_log: Any = None
         super().__init__(*args, **kwargs)
 
     def checkConfig(  # type: ignore[override]  # each worker has arguments of its own
@@ -207,6 +212,9 @@ class VagrantLatentWorker(AbstractLatentWorker):
         if not doing and self._ssh is not None:
             doing = " / ".join(["waiting for the worker to connect", *self._ssh.tail()[-3:]])
         why = f"not ready after {self.missing_timeout:g} seconds: {doing or 'starting'}"
+        self._say(why)
+        if self._machine is not None:
+            self._machine.interrupt(why, too_slow=True)
         return self._substantiation_failed(
             Failure(LatentWorkerFailedToSubstantiate(self.name, why))
         )
@@ -219,39 +227,54 @@ class VagrantLatentWorker(AbstractLatentWorker):
         """Leave nothing: end the connection, and reset or destroy the machine."""
         return defer.ensureDeferred(self._stop())
 
-    def check_instance(self) -> tuple[bool, str]:
+    def check_instance(self) -> Any:
         """Without its connection the machine is of no use, so need not be waited for."""
         if self._ssh is None or self._ssh.running:
             return True, ""
-        return False, " / ".join(self._ssh.tail()[-3:]) or "ssh ended without a word"
+        said = " / ".join([f"status {self._ssh.status}", *self._ssh.tail()[-3:]])
+        why = f"the connection to the machine ended: ssh: {said}"
+        self._say(why)
+        # Buildbot's own words of this come later, and the log must be complete by then.
+        return self._finish_log().addCallback(lambda _: (False, why))
+
+    @defer.inlineCallbacks
+    def attached(self, conn: Any) -> Any:
+        """Its worker has connected."""
+        yield super().attached(conn)
+        yield self._finish_log()
+
+    def _say(self, text: str) -> None:
+        self._log(text)
+        if self._build_log is not None:
+            self._build_log.addStdout(f"{text}\n")
+
+    def _finish_log(self) -> defer.Deferred[None]:
+        build_log, self._build_log = self._build_log, None
+        return defer.succeed(None) if build_log is None else build_log.finish()
 
     async def _start(self, build: Any) -> bool:
         # The step that Buildbot shows while the worker is prepared has a log for failures only.
-        build_log = await build._preparation_step.addLog("machine")
-
-        def say(text: str) -> None:
-            self._log(text)
-            build_log.addStdout(f"{text}\n")
-
+        self._build_log = await build._preparation_step.addLog("machine")
         began = self.master.reactor.seconds()
         try:
-            await self._wait_for_turn(say)
+            await self._wait_for_turn(self._say)
             try:
-                access = await self._up(say)
+                access = await self._up(self._say)
             finally:
                 _starts.release()
+            await self._connect(access)
         except (CommandFailed, OSError) as e:
             # Buildbot calls stop_instance next.
-            say(f"did not start: {e}")
+            self._say(f"did not start: {e}")
+            if isinstance(e, Interrupted):
+                raise LatentWorkerSubstantiatiationCancelled from e
             raise LatentWorkerFailedToSubstantiate(self.name, str(e)) from e
         finally:
-            say(f"{self.master.reactor.seconds() - began:.1f} s in all")
-            await build_log.finish()
-        await self._connect(access)
+            self._say(f"{self.master.reactor.seconds() - began:.1f} s in all")
         return True
 
     async def _wait_for_turn(self, say: Say) -> None:
-        """Raises CommandFailed when the build is no longer wanted."""
+        """Raises Interrupted when the build is no longer wanted."""
         self._queued = _starts.acquire()
         if not self._queued.called:
             say(f"waits: {STARTS_AT_ONCE} others start")
@@ -259,7 +282,7 @@ class VagrantLatentWorker(AbstractLatentWorker):
         try:
             await self._queued
         except defer.CancelledError as e:
-            raise CommandFailed("no longer wanted") from e
+            raise Interrupted("no longer wanted") from e
         finally:
             self._queued = None
         # The machine's time counts from here.
@@ -323,6 +346,7 @@ class VagrantLatentWorker(AbstractLatentWorker):
 
     async def _stop(self) -> bool:
         assert self._machine is not None
+        await self._finish_log()
         ssh, self._ssh = self._ssh, None
         if ssh is not None and ssh.running:
             gone: defer.Deferred[None] = defer.Deferred()
