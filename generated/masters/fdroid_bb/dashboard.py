@@ -29,6 +29,9 @@ _ROWS = 200
 # Characters of a property that are shown.
 _WIDTH = 100
 
+# Seconds after which what is written each minute is old.
+_OLD = 10 * 60
+
 # The largest file that is read, in bytes.
 _LARGEST = 16 * 1024 * 1024
 
@@ -54,6 +57,12 @@ _PAGE = """\
 {% else %}<p>{{ nothing }}</p>{% endif %}
 {% endmacro %}
 <div class="container">
+<h4>Sources of apps</h4>
+<p{% if sources_alarm %} class="alert alert-danger"{% endif %}>{{ sources }}</p>
+{% if down %}
+{{ table("Hosts that do not answer", ["host", "apps", "since", "asked again", "why"], down,
+         down_more, "none") }}
+{% endif %}
 {{ table("Running builds", ["app", "builder", "worker", "for"], running, 0, "none") }}
 {{ table("Queue", ["position", "app", "builder", "priority", "waits for"], queue, queue_more,
          "empty") }}
@@ -85,7 +94,7 @@ class Dashboard:
         """Runs in a thread of its own."""
         master = self.buildbot_api.master
         found = threads.blockingCallFromThread(reactor, master.db.pool.do, _read, master.db.model)
-        found |= _dead(output.folder(master)) | {"generated": _generated()}
+        found |= _sources(output.folder(master)) | {"generated": _generated()}
         body = self._page.render(found).encode()
         headers = [
             ("Content-Type", "text/html; charset=utf-8"),
@@ -258,14 +267,44 @@ def _document(path: Path) -> Any:
         return None
 
 
-def _dead(folder: Path) -> dict[str, Any]:
-    listed = _document(folder / LIST) or {"failing": []}
-    dead = [entry for entry in listed["failing"] if entry["dead"]]
-    rows = [
-        (entry["repository"], ", ".join(entry["apps"]), entry["since"], entry["why"])
-        for entry in dead[:_ROWS]
-    ]
-    return {"dead": rows, "dead_more": len(dead) - len(rows)}
+def _sources(folder: Path) -> dict[str, Any]:
+    """How the sources of apps fare, by the list that the master writes each minute."""
+    path = folder / LIST
+    listed = _document(path)
+    if listed is None:
+        return {"sources": "nothing is known of them yet", "down": [], "dead": []}
+    age = int(time.time() - path.stat().st_mtime)
+    down, dead = listed["hosts_down"], [e for e in listed["failing"] if e["dead"]]
+    alarm = True
+    if age > _OLD:
+        sources = f"the master has said nothing of them for {_age(age)}"
+    elif listed["network_away"]:
+        sources = f"no host answers: none of {listed['apps']} apps is watched"
+    elif down:
+        apps = sum(entry["apps"] for entry in down)
+        sources = f"{apps} of {listed['apps']} apps are not watched: their hosts do not answer"
+    else:
+        sources, alarm = f"all hosts of {listed['apps']} apps answer", False
+    return {
+        "sources": sources,
+        "sources_alarm": alarm,
+        "down": [
+            (
+                entry["host"],
+                entry["apps"],
+                entry["since"],
+                entry["asked_again"] + (", as it told us" if entry["told_us_to_wait"] else ""),
+                entry["why"],
+            )
+            for entry in down[:_ROWS]
+        ],
+        "down_more": len(down) - _ROWS,
+        "dead": [
+            (entry["repository"], ", ".join(entry["apps"]), entry["since"], entry["why"])
+            for entry in dead[:_ROWS]
+        ],
+        "dead_more": len(dead) - _ROWS,
+    }
 
 
 def _generated() -> str:
