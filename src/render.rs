@@ -266,7 +266,10 @@ fn poller_functions(pipeline: &Pipeline) -> Vec<String> {
             .kwarg("category", APP_SOURCE)
             .kwarg("pollInterval", interval)
     };
-    let git = shared("AppGitPoller").kwarg("allow_protocol", protocols.join(":"));
+    let mut git = shared("AppGitPoller").kwarg("allow_protocol", protocols.join(":"));
+    if let Some(operator) = &pipeline.remotes.operator {
+        git = git.kwarg("operator", operator.as_str());
+    }
     [("git", git), ("hg", shared("app_hg_poller")), ("svn", shared("app_svn_poller"))]
         .into_iter()
         .map(|(name, call)| Expr::from(call).assign(0, &Name::from(name)))

@@ -11,7 +11,7 @@ mod masters;
 mod reporters;
 mod shape;
 mod types;
-mod values;
+pub(crate) mod values;
 
 pub use builders::*;
 pub use document::{Document, Path};

@@ -10,7 +10,7 @@ use super::builders::{Builder, Lock, Scheduler};
 use super::machines::Worker;
 use super::masters::Master;
 use super::reporters::Reporter;
-use super::values::{Branch, Duration, Glob, Name, SecretName, WebUrl};
+use super::values::{Branch, Duration, Glob, Name, Operator, SecretName, WebUrl};
 use crate::remote::Scheme;
 
 /// F-Droid's Buildbot masters, what they build, where and when.
@@ -114,6 +114,9 @@ pub struct Remotes {
     /// Hosts, addresses and networks (`192.0.2.0/24`) that are polled although they are not
     /// public ones.
     pub allow_hosts: Vec<String>,
+    /// Who asks, as git tells it in its user agent: a name and how to reach somebody. Forges may
+    /// exempt those that they can recognise from their limits.
+    pub operator: Option<Operator>,
 }
 
 /// What is not done by mistake.
@@ -172,7 +175,7 @@ impl Default for Apps {
 
 impl Default for Remotes {
     fn default() -> Self {
-        Self { schemes: vec![Scheme::Https], allow_hosts: Vec::new() }
+        Self { schemes: vec![Scheme::Https], allow_hosts: Vec::new(), operator: None }
     }
 }
 

@@ -130,6 +130,13 @@ text! {
         .then(|| t.to_owned())
 }
 text! {
+    /// Who runs this and how to reach them: what the comment of a header `User-Agent` can hold.
+    Operator(String) = "name and contact without brackets and quotes",
+    "^[A-Za-z0-9][A-Za-z0-9 ,;:/@._+~-]{0,199}$", "F-Droid, team@f-droid.org",
+    |t| plain(t, |c| c.is_ascii_alphanumeric(), |c| c.is_ascii_alphanumeric() || " ,;:/@._+~-".contains(c), 200)
+        .then(|| t.to_owned())
+}
+text! {
     /// A length of time: a whole number above zero and a unit, `s`, `min`, `h` or `d`.
     Duration(StdDuration) = "length of time", "^0*[1-9][0-9]*(s|min|h|d)$", "6h", seconds
 }
@@ -194,6 +201,14 @@ impl VagrantName {
 
 impl SecretName {
     /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Operator {
+    /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -304,6 +319,7 @@ pub(super) fn check_format(format: &str, text: &str) -> Result<(), &'static str>
         WebUrl::FORMAT => check::<WebUrl>(text),
         Branch::FORMAT => check::<Branch>(text),
         Glob::FORMAT => check::<Glob>(text),
+        Operator::FORMAT => check::<Operator>(text),
         _ => Ok(()),
     }
 }

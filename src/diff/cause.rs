@@ -71,9 +71,11 @@ impl<'a> Causes<'a> {
         if key.kind != Kind::Poller {
             return if key.kind == Kind::Runtime { None } else { self.described(key, way) };
         }
-        if matches!(way, "pollInterval" | "allow_protocol") {
-            let table = if way == "pollInterval" { "apps" } else { "remotes" };
-            return self.place(&Path::root(table).key("poll-interval"));
+        match way {
+            "pollInterval" => return self.place(&Path::root("apps").key("poll-interval")),
+            "allow_protocol" => return self.place(&Path::root("remotes").key("schemes")),
+            "operator" => return self.place(&Path::root("remotes").key("operator")),
+            _ => {}
         }
         let marks = match self.new.as_ref()?.0.get(key.name.as_str())? {
             Record::App { marks, .. } => *marks,

@@ -337,5 +337,9 @@ fn remotes(context: &mut Context<'_, '_>) -> RemotePolicy {
             ),
         }
     }
-    RemotePolicy { schemes: remotes.schemes.iter().copied().collect(), allow_hosts: hosts }
+    RemotePolicy {
+        schemes: remotes.schemes.iter().copied().collect(),
+        allow_hosts: hosts,
+        operator: remotes.operator.clone(),
+    }
 }

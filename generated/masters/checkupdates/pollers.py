@@ -12,6 +12,7 @@ git = partial(
     category="app-source",
     pollInterval=21600,
     allow_protocol="https",
+    operator="F-Droid, team@f-droid.org",
 )
 hg = partial(app_hg_poller, category="app-source", pollInterval=21600)
 svn = partial(app_svn_poller, category="app-source", pollInterval=21600)

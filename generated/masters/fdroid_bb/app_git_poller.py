@@ -35,7 +35,13 @@ class AppGitPoller(GitPoller):
     `re.match` would. A deleted tag is no news. The first poll only records.
     """
 
-    compare_attrs: ClassVar[Sequence[str]] = ("tags", "branch", "allow_protocol", "timeout")
+    compare_attrs: ClassVar[Sequence[str]] = (
+        "tags",
+        "branch",
+        "allow_protocol",
+        "operator",
+        "timeout",
+    )
 
     def __init__(
         self,
@@ -47,6 +53,7 @@ class AppGitPoller(GitPoller):
         pollInterval: int = 6 * 60 * 60,
         category: str = "app-source",
         allow_protocol: str = "https",
+        operator: str | None = None,
         timeout: int = 60,
     ) -> None:
         self._repository: Repository | None = None
@@ -62,6 +69,7 @@ class AppGitPoller(GitPoller):
             pollInterval=pollInterval,
             category=category,
             allow_protocol=allow_protocol,
+            operator=operator,
             timeout=timeout,
         )
 
@@ -86,6 +94,7 @@ class AppGitPoller(GitPoller):
         pollInterval: int,
         category: str,
         allow_protocol: str,
+        operator: str | None,
         timeout: int,
     ) -> None:
         self.app_id = self.project = app_id
@@ -96,6 +105,7 @@ class AppGitPoller(GitPoller):
         self.pollInterval = pollInterval
         self.category = category
         self.allow_protocol = allow_protocol
+        self.operator = operator
         self.timeout = timeout
 
     @defer.inlineCallbacks
@@ -161,7 +171,7 @@ class AppGitPoller(GitPoller):
         return self.pollInterval or 1
 
     def _remote(self) -> Remote:
-        return Remote(self.repourl, self.allow_protocol, self.timeout)
+        return Remote(self.repourl, self.allow_protocol, self.timeout, self.operator)
 
     def _watch(self) -> Watch:
         return Watch(tags=self.tags is not None, branch=self.branch)
