@@ -13,7 +13,7 @@ import sys
 import threading
 from pathlib import Path
 
-from masters import Master, free_ports, wait_for
+from masters import PATIENCE, Master, free_ports, wait_for
 from program import PROGRAM, fdroid_bb
 
 # Where fdroiddata is.
@@ -90,7 +90,7 @@ def git(folder: Path, *arguments: str) -> str:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=PATIENCE,
         env={**os.environ, **author, **committer},
     )
     return done.stdout.strip()

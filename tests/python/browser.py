@@ -25,7 +25,7 @@ FLAGS = (
 def _run(chromium: str, url: str, *flags: str) -> str:
     with tempfile.TemporaryDirectory() as profile:
         command = [chromium, *FLAGS, f"--user-data-dir={profile}", *flags, url]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=True)
     return done.stdout
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from masters import ROOT, TEMPLATES
+from masters import PATIENCE, ROOT, TEMPLATES
 from repositories import Server
 
 sys.path.insert(0, str(TEMPLATES))
@@ -37,7 +37,7 @@ def corpus(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not complete.exists():
             clone = ["git", "clone", "-q", "-b", "dev", str(bundle), str(checkout)]
-            subprocess.run(clone, check=True, timeout=600)
+            subprocess.run(clone, check=True, timeout=PATIENCE)
             complete.touch()
     return checkout
 
@@ -55,7 +55,7 @@ _REMEDY = "make it ready with ./dev testbed"
 def _answers(*command: str) -> str | None:
     """What a command says, or None if it fails or is not there."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     except FileNotFoundError:
         return None
     return done.stdout if done.returncode == 0 else None

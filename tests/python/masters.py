@@ -89,7 +89,7 @@ def put_secrets(basedir: Path, secrets: Mapping[str, str]) -> None:
 
 
 # Seconds in which even a very busy machine does what is waited for. What hangs costs that much.
-PATIENCE = 240
+PATIENCE = 900
 
 
 def wait_for(what: str, probe: Callable[[], T], seconds: float = PATIENCE) -> T:
@@ -104,6 +104,34 @@ def wait_for(what: str, probe: Callable[[], T], seconds: float = PATIENCE) -> T:
             raise AssertionError(f"waited {seconds:g} s in vain for {what}")
         time.sleep(0.05)
     return found
+
+
+def apart(command: Sequence[str], addresses: Sequence[str] = ()) -> list[str]:
+    """The command, to run in a network of its own, where there is only loopback."""
+    if shutil.which("unshare") is None:
+        raise AssertionError("a network of its own needs unshare")
+    isolate = [sys.executable, str(_HERE / "isolate.py"), *addresses, "--"]
+    return ["unshare", "-n" if os.geteuid() == 0 else "-rn", *isolate, *command]
+
+
+def inside(pid: int, command: Sequence[str]) -> list[str]:
+    """The command, to run in the network of a process."""
+    flags = ["-n"] if os.geteuid() == 0 else ["-U", "--preserve-credentials", "-n"]
+    return ["nsenter", *flags, "-t", str(pid), *command]
+
+
+def ask_inside(pid: int, *args: Any) -> Answer:
+    """What a web server in the network of a process answers to `ask(*args)`."""
+    done = subprocess.run(
+        inside(pid, [sys.executable, "-I", "-S", str(_HERE / "ask.py")]),
+        input=json.dumps(args).encode(),
+        capture_output=True,
+        timeout=PATIENCE,
+    )
+    if done.returncode:
+        raise OSError(done.stderr.decode()[-500:])
+    status, found, text = json.loads(done.stdout)
+    return Answer(status, [(key, value) for key, value in found], text)
 
 
 class Master:
@@ -200,12 +228,7 @@ class Master:
 
     def _apart(self, command: list[str]) -> list[str]:
         """The command, in a network of its own if that is wanted. A daemon keeps it."""
-        if not self.isolated:
-            return command
-        if shutil.which("unshare") is None:
-            raise AssertionError("isolated=True needs unshare")
-        isolate = [sys.executable, str(_HERE / "isolate.py"), *self.addresses, "--"]
-        return ["unshare", "-n" if os.geteuid() == 0 else "-rn", *isolate, *command]
+        return apart(command, self.addresses) if self.isolated else command
 
     def pid(self) -> int:
         """Its process. ProcessLookupError if it does not run."""
@@ -255,10 +278,7 @@ class Master:
 
     def inside(self, command: Sequence[str]) -> list[str]:
         """The command, run in the master's network."""
-        if not self.isolated:
-            return list(command)
-        flags = ["-n"] if os.geteuid() == 0 else ["-U", "--preserve-credentials", "-n"]
-        return ["nsenter", *flags, "-t", str(self.pid()), *command]
+        return inside(self.pid(), command) if self.isolated else list(command)
 
     def ask(
         self,
@@ -269,18 +289,7 @@ class Master:
     ) -> Answer:
         """What its web server answers. OSError if it does not."""
         args = (self.www_port, method, path, body, dict(headers or {}))
-        if not self.isolated:
-            return ask(*args)
-        done = subprocess.run(
-            self.inside([sys.executable, "-I", "-S", str(_HERE / "ask.py")]),
-            input=json.dumps(args).encode(),
-            capture_output=True,
-            timeout=PATIENCE,
-        )
-        if done.returncode:
-            raise OSError(done.stderr.decode()[-500:])
-        status, found, text = json.loads(done.stdout)
-        return Answer(status, [(key, value) for key, value in found], text)
+        return ask_inside(self.pid(), *args) if self.isolated else ask(*args)
 
     def login(self, user: str, password: str) -> dict[str, str]:
         """The headers of somebody logged in. PermissionError if the master says no."""
@@ -348,35 +357,35 @@ class Master:
         """End it as a crash would."""
         pid = self.pid()
         os.kill(pid, signal.SIGKILL)
-        self._ended(10)
-        # Until init has taken a daemon's exit status, twistd believes that it runs.
-        wait_for("its exit status", lambda: not Path(f"/proc/{pid}").exists())
+        assert self._ended(pid, PATIENCE), "a killed master is still there"
 
     def stop(self) -> None:
         """Stop, by force if it must be."""
         if self.process is not None:
+            pid = self.process.pid
             self.process.terminate()
         elif self.runs():
+            pid = self.pid()
             # `buildbot stop`, without the second that it waits at least.
             config = {"basedir": str(self.basedir), "quiet": True, "clean": False}
             assert buildbot_stop(config, wait=False) == 0
-        if not self._ended(30):
+        else:
+            return
+        if not self._ended(pid, 30):
             self.kill()
 
-    def _ended(self, seconds: float) -> bool:
-        """Wait for its end."""
-        if self.process is not None:
-            try:
-                self.process.wait(seconds)
-            except subprocess.TimeoutExpired:
-                return False
-            self.process = None
-            return True
+    def _ended(self, pid: int, seconds: float) -> bool:
+        """Wait until nothing is left of it: `buildbot start` refuses to start beside a process
+        that has ended and whose exit status nobody has read yet, and says so to nobody.
+        """
         end = time.monotonic() + seconds
-        while self.runs():
+        while Path(f"/proc/{pid}").exists():
+            if self.process is not None and self.process.poll() is not None:
+                break
             if time.monotonic() > end:
                 return False
             time.sleep(0.02)
+        self.process = None
         return True
 
     def __enter__(self) -> Master:

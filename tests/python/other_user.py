@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from masters import PATIENCE
+
 # In a mount namespace, for nobody else can enter the folders above, which are pytest's.
 _SCRIPT = """\
 mount --bind "$0" /mnt && cd /mnt || exit 2
@@ -22,7 +24,7 @@ def readable(folder: Path) -> set[str]:
         pytest.skip("only root can become another user")
     folder.chmod(0o755)
     command = ["unshare", "--mount", "sh", "-c", _SCRIPT, str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     # 1: there are folders that it cannot enter.
     assert done.returncode in (0, 1), done.stderr
     return set(done.stdout.splitlines())

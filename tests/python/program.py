@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from masters import ROOT, Master, put_secrets
+from masters import PATIENCE, ROOT, Master, put_secrets
 
 PROGRAM = os.environ.get("FDROID_BB", str(ROOT / "target/release/fdroid-bb"))
 
@@ -22,7 +22,7 @@ def fdroid_bb(*args: str | Path, exit_code: int = 0, both: bool = False, cwd: Pa
     With `both`, what it prints to stderr too, after the rest.
     """
     done = subprocess.run(
-        [PROGRAM, *map(str, args)], capture_output=True, text=True, timeout=300, cwd=cwd
+        [PROGRAM, *map(str, args)], capture_output=True, text=True, timeout=PATIENCE, cwd=cwd
     )
     said = f"{args} ended with {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
     assert done.returncode == exit_code, said

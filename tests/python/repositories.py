@@ -9,6 +9,8 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from masters import PATIENCE
+
 
 class Repository:
     """A bare repository with a default branch `main` and one commit."""
@@ -32,7 +34,7 @@ class Repository:
             "GIT_COMMITTER_EMAIL": "a@example.org",
         }
         command = ["git", *(["-C", str(self.path)] if bare else []), *args]
-        done = subprocess.run(command, check=True, capture_output=True, env=env, timeout=60)
+        done = subprocess.run(command, check=True, capture_output=True, env=env, timeout=PATIENCE)
         return done.stdout.decode().strip()
 
     def commit(self, branch: str = "main", count: int = 1) -> str:

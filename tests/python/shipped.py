@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from masters import ROOT
+from masters import PATIENCE, ROOT
 from repositories import Repository, Server
 
 # What a server of `Server(push=PUSH)` takes pushes for.
@@ -64,7 +64,7 @@ class Source:
         """Run git in the checkout."""
         identity = ("-c", "user.name=a", "-c", "user.email=a@example.org")
         command = ["git", "-C", str(self.folder), *identity, *args]
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
+        subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
 
     def release(self, code: int, name: str) -> None:
         """Push a version and its tag."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from masters import ROOT
+from masters import PATIENCE, ROOT
 from program import PROGRAM
 
 COMMITS = 500
@@ -27,7 +27,7 @@ def check(data: Path, cache: Path, *more: str) -> tuple[str, str]:
         [PROGRAM, "check", "--config", ROOT / "fdroid-bb.toml", "--fdroiddata", data, *more],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
         env={**os.environ, "XDG_CACHE_HOME": str(cache)},
     )
     assert done.returncode == 0, done.stderr[-2000:]
@@ -40,7 +40,7 @@ def output(data: Path, cache: Path, out: Path, *more: str) -> dict[str, bytes]:
     done = subprocess.run(
         [PROGRAM, "generate", *inputs, "--out", str(out), "--accept-vanishing", *more],
         capture_output=True,
-        timeout=120,
+        timeout=PATIENCE,
         env={**os.environ, "XDG_CACHE_HOME": str(cache)},
     )
     assert done.returncode == 0, done.stderr[-2000:].decode()
@@ -53,7 +53,7 @@ def bare(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The corpus as a bare repository."""
     bare = tmp_path_factory.mktemp("bare") / "fdroiddata.git"
     clone = ["git", "clone", "-q", "--bare", str(corpus), str(bare)]
-    subprocess.run(clone, check=True, timeout=120)
+    subprocess.run(clone, check=True, timeout=PATIENCE)
     return bare
 
 
@@ -61,7 +61,7 @@ def test_after_each_of_500_commits_the_result_is_that_of_a_full_compile(
     bare: Path, tmp_path: Path
 ) -> None:
     log = ["git", "-C", str(bare), "rev-list", "--first-parent", f"-{COMMITS}", "HEAD"]
-    done = subprocess.run(log, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(log, capture_output=True, text=True, check=True, timeout=PATIENCE)
     commits = done.stdout.split()[::-1]
     assert len(commits) == COMMITS
     different = set()
@@ -78,13 +78,13 @@ def test_after_each_of_500_commits_the_result_is_that_of_a_full_compile(
 def test_a_checkout_is_known_by_what_its_files_look_like(corpus: Path, tmp_path: Path) -> None:
     data = tmp_path / "fdroiddata"
     clone = ["git", "clone", "-q", "-s", str(corpus), str(data)]
-    subprocess.run(clone, check=True, timeout=120)
+    subprocess.run(clone, check=True, timeout=PATIENCE)
     # What was touched a moment ago is not yet known by its looks.
     time.sleep(3)
     cache = tmp_path / "cache"
     git = ["git", "-C", str(data)]
     for rev in ("HEAD~40", "HEAD~20", "HEAD~40", "HEAD"):
-        subprocess.run([*git, "checkout", "-q", rev], check=True, timeout=60)
+        subprocess.run([*git, "checkout", "-q", rev], check=True, timeout=PATIENCE)
         full = check(data, NOWHERE)
         assert check(data, cache) == full
         assert check(data, cache) == full
@@ -148,7 +148,9 @@ def test_what_is_new_is_added_and_does_not_pile_up(bare: Path, tmp_path: Path) -
 
 def test_findings_are_kept_as_they_were(corpus: Path, tmp_path: Path) -> None:
     data = tmp_path / "fdroiddata"
-    subprocess.run(["git", "clone", "-q", "-s", str(corpus), str(data)], check=True, timeout=120)
+    subprocess.run(
+        ["git", "clone", "-q", "-s", str(corpus), str(data)], check=True, timeout=PATIENCE
+    )
     long = ["Categories:"] + [f"NoField{n}: 1" for n in range(30)]
     texts = {
         "a.broken.one": ["Repo: [", "\u202e: \x1b[1m"],
@@ -189,7 +191,7 @@ def test_another_description_decides_anew(bare: Path, tmp_path: Path) -> None:
             command,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             env={**os.environ, "XDG_CACHE_HOME": str(where)},
         ).stdout.rpartition("took")[0]
         for where in (NOWHERE, cache, cache)
@@ -215,7 +217,7 @@ def test_who_has_no_home_gets_none_made(bare: Path, tmp_path: Path) -> None:
         check=True,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         env={"PATH": os.environ["PATH"], "HOME": str(home)},
     )
     assert not home.exists()

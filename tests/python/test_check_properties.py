@@ -14,7 +14,7 @@ from buildbot.config.errors import ConfigErrors
 
 from fdroid_bb import CheckProperties
 from fdroid_bb.check_properties import TYPES
-from masters import Master, wait_for
+from masters import PATIENCE, Master, wait_for
 
 GOOD: list[tuple[str, object, object]] = [
     ("app-id", "org.fdroid.fdroid", "org.fdroid.fdroid"),
@@ -118,7 +118,7 @@ def send(master: Master, project: str, revision: str = "", **properties: str) ->
             "metadata/x.yml",
         ],
         check=True,
-        timeout=60,
+        timeout=PATIENCE,
         stdout=subprocess.DEVNULL,
     )
 

@@ -22,7 +22,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from applied import git
-from masters import ROOT
+from masters import PATIENCE, ROOT
 from program import PROGRAM
 
 CI = ROOT / "recipes/ci"
@@ -120,7 +120,7 @@ def environments(notes: Notes) -> dict[str, dict[str, str]]:
 def note(env: dict[str, str], *arguments: Path) -> subprocess.CompletedProcess[str]:
     """Run the script."""
     command = [sys.executable, "-I", str(CI / "note.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=env, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, env=env, timeout=PATIENCE)
 
 
 @pytest.mark.parametrize("kind", ["gitlab", "github"])
@@ -209,7 +209,7 @@ class Repositories:
             cwd=self.clone,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             env={**os.environ, **names, "PATH": path},
         )
         assert done.returncode == 0, done.stderr
@@ -246,5 +246,5 @@ def test_pipelines_are_valid(file: str, schema: str) -> None:
     command = [str(program), "--builtin-schema", f"vendor.{schema}", str(CI / file)]
     if schema == "gitlab-ci":
         command[1:1] = ["--data-transform", "gitlab-ci"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stdout + done.stderr

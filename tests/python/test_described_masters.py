@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from masters import ROOT, Master, wait_for
+from masters import PATIENCE, ROOT, Master, wait_for
 from program import generate, generated_master
 
 PASSWORD = "correct horse battery staple"
@@ -240,7 +240,7 @@ timeout = "1s"
 
 [[builders.slow.steps]]
 name = "too slow"
-run = ["sleep", "60"]
+run = ["sleep", "86400"]
 
 [builders.alone]
 workers = ["local"]
@@ -258,7 +258,7 @@ locks = { two = "shared" }
 [[builders.together.steps]]
 name = "times"
 run = ["sh", "-c", "date +%s%N; sh ../../../../meet; date +%s%N"]
-timeout = "30s"
+timeout = "15min"
 
 [builders.first]
 workers = ["local"]
@@ -392,7 +392,7 @@ def test_what_a_failure_means(everything: Master, demo: dict[str, str]) -> None:
 
     build = forced(everything, "force", "slow", demo)
     assert build["results"] == FAILURE
-    assert build["complete_at"] - build["started_at"] < 20
+    assert "command timed out" in everything.steps(build)["too slow"]["text"]
 
 
 def test_locks(everything: Master, demo: dict[str, str]) -> None:
@@ -437,7 +437,7 @@ def send(master: Master, package: str, version: int, repository: str) -> None:
         f"metadata/{package}.yml",
     ]
     inside = master.inside(command)
-    subprocess.run(inside, check=True, capture_output=True, timeout=60)
+    subprocess.run(inside, check=True, capture_output=True, timeout=PATIENCE)
 
 
 def test_a_submitted_change_and_what_comes_after(everything: Master) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from conftest import DOCKER_IMAGE
-from masters import Master, free_port, put_secrets, wait_for
+from masters import PATIENCE, Master, free_port, put_secrets, wait_for
 from program import generate
 from repositories import Repository, Server
 
@@ -104,7 +104,7 @@ builders = ["check"]
 def docker(*arguments: str) -> str:
     """What docker prints."""
     done = subprocess.run(
-        ["docker", *arguments], capture_output=True, text=True, timeout=60, check=True
+        ["docker", *arguments], capture_output=True, text=True, timeout=PATIENCE, check=True
     )
     return done.stdout.strip()
 

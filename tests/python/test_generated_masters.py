@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from masters import ROOT, Master, wait_for
+from masters import PATIENCE, ROOT, Master, wait_for
 from program import apps, fdroid_bb, generate, generated_master
 
 CONFIG = ROOT / "fdroid-bb.toml"
@@ -139,7 +139,9 @@ def test_checkconfig_takes_both_masters_from_anywhere(tmp_path: Path) -> None:
         command = [buildbot, "checkconfig", str(basedir)]
         elsewhere = tmp_path / f"elsewhere-{name}"
         elsewhere.mkdir()
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=elsewhere)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=PATIENCE, cwd=elsewhere
+        )
         assert done.returncode == 0, done.stderr
         assert "Config file is good!" in done.stdout
 
@@ -150,7 +152,7 @@ def test_the_corpus_passes_checkconfig(world: Corpus, tmp_path: Path) -> None:
         basedir = tmp_path / name
         generated_master(world.masters, name, basedir, SECRETS)
         command = [buildbot, "checkconfig", str(basedir)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd="/")
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, cwd="/")
         assert done.returncode == 0, done.stderr
 
 
@@ -163,7 +165,6 @@ def test_the_services_are_exactly_the_active_apps(world: Corpus) -> None:
     # Each was started and was given its arguments once; none stopped.
     happened = Counter(method for method, _, _ in spied(world.master.log()))
     assert happened == {"startService": 3926, "reconfigService": 3926}
-    assert world.seconds["start"] < 60
     assert "Traceback" not in world.master.log()
 
 
@@ -181,7 +182,6 @@ def test_a_reconfig_without_change_touches_no_poller(world: Corpus) -> None:
     assert world.reconfig("reconfig without change") == []
     after = (world.masters / "checkupdates/pollers.py").stat()
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
-    assert world.seconds["reconfig without change"] < 20
 
 
 def test_a_change_of_one_app_reaches_its_poller_alone(world: Corpus) -> None:
@@ -196,7 +196,6 @@ def test_a_change_of_one_app_reaches_its_poller_alone(world: Corpus) -> None:
     finally:
         path.write_text(text)
     assert [(m, n) for m, n, _ in world.reconfig("and back")] == [("reconfigService", path.stem)]
-    assert world.seconds["one app changed"] < 20
 
 
 def test_one_app_comes_and_one_goes(world: Corpus) -> None:
@@ -376,7 +375,7 @@ def test_a_change_is_submitted_as_fdroidserver_does(buildserver: Master) -> None
         # A category that nothing waits for: `build` would want a virtual machine.
         command += ["--who=fdroid", "--category=other", "--project=org.example.tags", "m/x.yml"]
         inside = buildserver.inside(command)
-        return subprocess.run(inside, capture_output=True, timeout=60)
+        return subprocess.run(inside, capture_output=True, timeout=PATIENCE)
 
     assert send(password(buildserver)).returncode == 0
     assert send("wrong").returncode != 0
@@ -395,6 +394,8 @@ def test_master_cfg_reads_nothing_of_the_environment(tmp_path: Path) -> None:
     master = generated_master(tmp_path / "link", "checkupdates", basedir, SECRETS)
     command = [str(Path(sys.executable).parent / "buildbot"), "checkconfig", str(basedir)]
     env = {"PATH": "/usr/bin:/bin"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd="/", env=env)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=PATIENCE, cwd="/", env=env
+    )
     assert done.returncode == 0, done.stderr
     assert not master.runs()

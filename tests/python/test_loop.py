@@ -21,7 +21,7 @@ import pytest
 
 from browser import page_text
 from conftest import BUILDSERVER_BOX, CHECKUPDATES_IMAGE
-from masters import ROOT, Master, free_ports, put_secrets, wait_for
+from masters import PATIENCE, ROOT, Master, free_ports, put_secrets, wait_for
 from program import generate
 from repositories import Server
 from shipped import PUSH, Source, edited, fdroiddata, polled
@@ -112,7 +112,9 @@ class World:
 
     def _make_repository(self) -> None:
         subprocess.run(
-            ["git", "clone", "-q", self.data.url, str(self.repository)], check=True, timeout=60
+            ["git", "clone", "-q", self.data.url, str(self.repository)],
+            check=True,
+            timeout=PATIENCE,
         )
         config = self.repository / "config.yml"
         config.write_text(CONFIG_YML.replace("WEB", str(self.web)))
@@ -146,7 +148,7 @@ class World:
             "--property=timeout:7200",
             f"metadata/{package}.yml",
         ]
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
+        subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
 
     def press(self, scheduler: str, builder: str) -> None:
         """Force a build."""

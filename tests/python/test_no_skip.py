@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from masters import PATIENCE
+
 HERE = Path(__file__).resolve().parent
 
 SKIPS = {
@@ -42,7 +44,7 @@ def test_a_skip_is_a_failure_where_nothing_may_be_skipped(tmp_path: Path, skip: 
             env={**env, "PYTHONPATH": str(HERE), **setting},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
         )
 
     allowed = run()

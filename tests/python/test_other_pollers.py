@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from masters import Master, free_port, wait_for
+from masters import PATIENCE, Master, free_port, wait_for
 
 
 def run(*command: str | Path, cwd: Path) -> None:
     """Run a command of Mercurial's or Subversion's."""
-    subprocess.run(command, cwd=cwd, check=True, capture_output=True, timeout=60)
+    subprocess.run(command, cwd=cwd, check=True, capture_output=True, timeout=PATIENCE)
 
 
 def changes(master: Master) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from fdroid_bb.app_page import source_of
 from fdroid_bb.submit import write_private
 from fdroid_bb.unheard import Unheard
 from mails import Mails
-from masters import Master, free_ports, put_secrets, wait_for
+from masters import PATIENCE, Master, free_ports, put_secrets, wait_for
 from program import generate
 
 SUCCESS, WARNINGS, FAILURE, SKIPPED, EXCEPTION, RETRY, CANCELLED = range(7)
@@ -186,7 +186,7 @@ class World:
             *(f"--property={name}:{value}" for name, value in properties.items()),
             f"metadata/{app}.yml",
         ]
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
+        subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
 
     def press(self, builder: str, **values: object) -> None:
         """Force a build."""

@@ -17,7 +17,7 @@ import pytest
 
 from ask import Answer, ask
 from browser import page_text
-from masters import ROOT, Master, free_ports, put_secrets, wait_for
+from masters import PATIENCE, ROOT, Master, free_ports, put_secrets, wait_for
 from program import generate
 
 PASSWORD = "correct horse battery staple"
@@ -134,7 +134,7 @@ def frame(message: Any) -> bytes:
 
 
 def test_the_websocket_comes_through(proxied: Proxied) -> None:
-    with socket.create_connection(("127.0.0.1", proxied.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", proxied.port), timeout=PATIENCE) as connection:
         connection.sendall(
             f"GET /buildbot/ws HTTP/1.1\r\nHost: 127.0.0.1:{proxied.port}\r\n"
             f"Origin: http://127.0.0.1:{proxied.port}\r\n"
@@ -165,7 +165,7 @@ def test_the_websocket_comes_through(proxied: Proxied) -> None:
 
 def test_events_come_through_as_they_happen(proxied: Proxied) -> None:
     path = "/buildbot/sse/listen/schedulers/*/*"
-    with socket.create_connection(("127.0.0.1", proxied.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", proxied.port), timeout=PATIENCE) as connection:
         host = f"127.0.0.1:{proxied.port}"
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
         stream = connection.makefile("rb")

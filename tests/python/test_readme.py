@@ -13,7 +13,6 @@ import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import tomllib
 from pathlib import Path
@@ -21,8 +20,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from ask import ask
-from masters import ROOT, wait_for
+from masters import PATIENCE, ROOT, apart, ask_inside, wait_for
 from program import fdroid_bb
 
 README = ROOT / "README.md"
@@ -73,7 +71,7 @@ def run(command: str) -> str:
     if argv[:2] == ["cargo", "build"]:
         assert (ROOT / "Cargo.toml").exists()
         return ""
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     return done.stdout + done.stderr
 
@@ -132,16 +130,9 @@ def test_links_lead_somewhere() -> None:
 
 
 def test_the_demo(tmp_path: Path) -> None:
-    for port in (8010, 9989):
-        with socket.socket() as s:
-            # As Twisted does: a connection of a moment ago is no hindrance.
-            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                s.bind(("127.0.0.1", port))
-            except OSError as e:
-                pytest.skip(f"port {port}, which the demo uses, is taken: {e}")
     # Building comes first, which `./dev test` has done already.
-    command = ["./dev", "demo", str(tmp_path / "demo")]
+    # In a network of its own, so that somebody else's demo is not in the way.
+    command = apart(["./dev", "demo", str(tmp_path / "demo")])
     with (tmp_path / "log").open("w") as log:
         demo = subprocess.Popen(
             command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
@@ -156,21 +147,21 @@ def test_the_demo(tmp_path: Path) -> None:
         wait_for("the demo", ready, 600)
         said = (tmp_path / "log").read_text()
         assert "http://localhost:8010/" in said
-        page = ask(8010, "GET", "/", None, {})
+        page = ask_inside(demo.pid, 8010, "GET", "/", None, {})
         assert page.status == 200
         assert "<title>" in page.text
-        builders = ask(8010, "GET", "/api/v2/builders", None, {})
+        builders = ask_inside(demo.pid, 8010, "GET", "/api/v2/builders", None, {})
         assert '"name": "checkupdates"' in builders.text
         pids = processes_of(tmp_path)
         assert pids
         # As a terminal does for Ctrl-C.
         os.killpg(demo.pid, signal.SIGINT)
-        assert demo.wait(60) == 0
+        assert demo.wait(PATIENCE) == 0
         wait_for("its processes to end", lambda: not processes_of(tmp_path), 20)
     finally:
         if demo.poll() is None:
             demo.send_signal(signal.SIGTERM)
-            demo.wait(60)
+            demo.wait(PATIENCE)
 
 
 def processes_of(folder: Path) -> list[int]:

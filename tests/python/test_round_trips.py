@@ -22,7 +22,7 @@ import pytest
 
 from conftest import DOCKER_IMAGE
 from mails import Mails
-from masters import Master, free_ports, put_secrets, wait_for
+from masters import PATIENCE, Master, free_ports, put_secrets, wait_for
 from program import fdroid_bb
 from repositories import Repository, Server
 from shipped import polled
@@ -342,7 +342,7 @@ class World:
             "--revision=1",
             "README",
         ]
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
+        subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
 
     def next_build(self, builder: str, action: Any) -> dict[str, Any]:
         """The build of a builder that something leads to."""

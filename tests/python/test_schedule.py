@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from masters import ROOT, Master, free_port, wait_for
+from masters import PATIENCE, ROOT, Master, free_port, wait_for
 
 PASSWORD = "a password that is made anew"
 
@@ -114,7 +114,7 @@ class World:
             [*command, str(self.data), *args],
             capture_output=True,
             text=True,
-            timeout=90,
+            timeout=PATIENCE,
             input=stdin,
         )
         assert PASSWORD not in done.stdout + done.stderr
@@ -170,7 +170,7 @@ def test_a_change_is_what_buildbot_would_send(world: World, master: Master) -> N
             f"--property=timeout:{seconds}",
             "metadata/org.example.a.yml",
         ]
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
+        subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
     found = changes(master)
     assert len(found) == 4
     # Each is there twice.

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from applied import CONFIG, git
+from masters import PATIENCE
 from program import PROGRAM
 from terminal import Terminal, environment
 
@@ -110,7 +111,7 @@ class Data:
             stderr=subprocess.STDOUT,
             cwd=self.fresh(),
             env=environment(env),
-            timeout=60,
+            timeout=PATIENCE,
         )
         return done.returncode, steady(done.stdout.decode().split("\n"))
 
@@ -187,7 +188,7 @@ def test_a_reader_that_has_gone_changes_nothing(data: Data, command: str, stream
         stderr=theirs if streams == "both" else subprocess.PIPE,
         cwd=folder,
         env=environment({}),
-        timeout=60,
+        timeout=PATIENCE,
     )
     os.close(theirs)
     said = (done.stderr or b"").decode()
@@ -203,7 +204,11 @@ def test_head_takes_what_it_wants(data: Data) -> None:
     words = shlex.join([PROGRAM, *data.arguments("apps")])
     script = f"{words} | head -4; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(
-        ["bash", "-c", script], capture_output=True, text=True, timeout=60, env=environment({})
+        ["bash", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        env=environment({}),
     )
     lines = done.stdout.splitlines()
     assert (len(lines), lines[-1]) == (5, "0")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from fdroid_bb.output import PART
-from masters import Master
+from masters import PATIENCE, Master
 from program import fdroid_bb
 
 SUCCESS, WARNINGS, FAILURE, SKIPPED, EXCEPTION, RETRY, CANCELLED = range(7)
@@ -134,13 +134,13 @@ def disk(world: World) -> Iterator[Path]:
     try:
         yield path
     finally:
-        subprocess.run(["umount", path], check=True, timeout=60)
+        subprocess.run(["umount", path], check=True, timeout=PATIENCE)
         path.rmdir()
 
 
 def mount(*args: str | Path) -> None:
     """Call mount."""
-    subprocess.run(["mount", *args], check=True, timeout=60)
+    subprocess.run(["mount", *args], check=True, timeout=PATIENCE)
 
 
 def found(folder: Path) -> list[str]:

@@ -11,6 +11,7 @@ from buildbot.config.errors import ConfigErrors
 
 from fdroid_bb import VagrantLatentWorker
 from fdroid_bb.vagrantfile import Description, quote
+from masters import PATIENCE
 
 TEXTS = ["plain", "it's", "back\\slash", "#{`reboot`}", 'quote"', "\\'", "end\\", "\u00e9"]
 
@@ -37,7 +38,7 @@ def test_ruby_reads_what_was_quoted() -> None:
         pytest.skip("no ruby: it comes with Vagrant, which ./dev testbed installs")
     values = ", ".join(quote(text) for text in TEXTS)
     program = f"$stdout.binmode; print [{values}].join(0.chr)"
-    done = subprocess.run([ruby, "-e", program], capture_output=True, check=True, timeout=60)
+    done = subprocess.run([ruby, "-e", program], capture_output=True, check=True, timeout=PATIENCE)
     assert done.stdout.decode().split("\0") == TEXTS
 
 

@@ -14,7 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from applied import CONFIG, SUBMIT, Applied, git
-from masters import wait_for
+from masters import PATIENCE, wait_for
 from program import PROGRAM
 
 
@@ -27,7 +27,7 @@ class Watched:
         self.commit("first")
         self.bare = applied.folder / "mirror.git"
         clone = ["git", "clone", "-q", "--bare", str(applied.data), str(self.bare)]
-        subprocess.run(clone, check=True, timeout=60)
+        subprocess.run(clone, check=True, timeout=PATIENCE)
         self.log = applied.folder / "watch.log"
         self.metrics_file = applied.folder / "fdroid-bb.prom"
         arguments = applied.arguments("apply")

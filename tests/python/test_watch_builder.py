@@ -11,7 +11,7 @@ import tomllib
 from pathlib import Path
 
 from applied import Applied, git
-from masters import ROOT, wait_for
+from masters import PATIENCE, ROOT, wait_for
 from repositories import Server
 
 
@@ -44,7 +44,7 @@ def test_a_commit_reconfigures_the_master_that_notices_it(server: Server, tmp_pa
     push("first")
     mirror = applied.out / "fdroiddata.git"
     clone = ["git", "clone", "-q", "--bare", data.url, str(mirror)]
-    subprocess.run(clone, check=True, timeout=60)
+    subprocess.run(clone, check=True, timeout=PATIENCE)
     try:
         applied.run("apply")
         master = applied.master

@@ -12,10 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from conftest import VAGRANT_BOX
-from masters import Master, wait_for
-
-# Seconds for a machine that is made, shut down, saved and booted, emulated on a busy computer.
-PATIENCE = 240
+from masters import PATIENCE, Master, wait_for
 
 # Notes its arguments; where a fault is laid down for a command, that runs instead.
 _VAGRANT = """\
@@ -101,6 +98,14 @@ class Vagrants:
         found = re.search(r"machine.(?:default_prefix = '(.*)'|name = '(.*)default')", text)
         assert found is not None
         return f"{found[1] or found[2]}default"
+
+    def containers(self) -> set[str]:
+        """Its machines in Docker, running or not."""
+        made = [name for name in self.names if (self.directory(name) / "Vagrantfile").exists()]
+        prefixes = tuple(self.domain(name) for name in made)
+        command = ["docker", "ps", "-a", "--format", "{{.Names}}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
+        return {name for name in done.stdout.split() if name.startswith(prefixes)}
 
     def fault(self, command: str, script: str | None) -> None:
         """Run a shell script instead of a command of Vagrant, or of `ssh`. None: mend.
@@ -228,13 +233,13 @@ class Vagrants:
 def destroy(directory: Path) -> None:
     """Destroy a machine."""
     command = ["vagrant", "destroy", "-f"]
-    subprocess.run(command, cwd=directory, capture_output=True, timeout=120, check=True)
+    subprocess.run(command, cwd=directory, capture_output=True, timeout=PATIENCE, check=True)
 
 
 def virsh(*arguments: str) -> str:
     """What virsh prints."""
     command = ["virsh", "-q", "-c", "qemu:///system", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
     return done.stdout
 
 
@@ -246,10 +251,3 @@ def domains(*states: str) -> set[str]:
 def volumes() -> set[str]:
     """The disks of libvirt's machines."""
     return {line.split()[0] for line in virsh("vol-list", "default").splitlines()}
-
-
-def containers() -> set[str]:
-    """Docker's containers, running or not."""
-    command = ["docker", "ps", "-a", "--format", "{{.Names}}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    return set(done.stdout.split())

@@ -20,7 +20,7 @@ use crate::metrics;
 
 /// How long a master may take to load its configuration, in seconds: for itself, and for each
 /// hundred of its pollers. 4,000 pollers took one second to reconfigure and ten to start.
-const PATIENCE: (u64, u64) = (60, 1);
+const PATIENCE: (u64, u64) = (300, 1);
 
 /// What `apply` was asked for.
 pub struct Options {

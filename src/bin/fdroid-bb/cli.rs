@@ -310,7 +310,7 @@ pub struct Masters {
     /// The program `buildbot`
     #[arg(long, value_name = "PROGRAM", default_value = "buildbot", value_parser = program)]
     pub buildbot: PathBuf,
-    /// How long a master may take; else 60, and one for each hundred pollers
+    /// How long a master may take; else 300, and one for each hundred pollers
     #[arg(long, value_name = "SECONDS")]
     pub patience: Option<u64>,
 }
