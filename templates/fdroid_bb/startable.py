@@ -40,6 +40,8 @@ class Box(NamedTuple):
     box: str
     provider: str
     version: str | None
+    # Of libvirt, where the machine is one of libvirt's.
+    uri: str | None
 
 
 class Disk(NamedTuple):
@@ -56,7 +58,7 @@ def needs(worker: Any) -> Need | None:
     """What must be there before the worker can be started; None if nothing can be said."""
     if isinstance(worker, VagrantLatentWorker):
         made = worker.description
-        return Box(made.box, made.provider, made.box_version)
+        return Box(made.box, made.provider, made.box_version, made.libvirt_uri)
     if isinstance(worker, LibVirtWorker):
         return Disk(worker.uri, worker.base_image)
     if isinstance(worker, DockerLatentWorker) and isinstance(worker.docker_host, str):
@@ -102,6 +104,11 @@ def _of_image(need: Image) -> str | None:
 def _of_box(need: Box) -> str | None:
     if shutil.which("vagrant") is None:
         return "there is no `vagrant` in the master's PATH"
+    if need.uri is not None:
+        if shutil.which("virsh") is None:
+            return "there is no `virsh` in the master's PATH"
+        if why := _of_libvirt(["virsh", "-c", need.uri, "uri"], need.uri):
+            return why
     # A name with a slash, or an address, is one that Vagrant can fetch.
     if "/" in need.box:
         return None
@@ -123,16 +130,15 @@ def _of_disk(need: Disk) -> str | None:
     if need.base_image is not None and is_here and not Path(need.base_image).exists():
         return f"there is no base image `{need.base_image}`"
     # In a process of its own, which can be ended.
+    return _of_libvirt([sys.executable, "-c", _ASK_LIBVIRT, need.uri], need.uri)
+
+
+def _of_libvirt(ask: list[str], uri: str) -> str | None:
     try:
-        done = subprocess.run(
-            [sys.executable, "-c", _ASK_LIBVIRT, need.uri],
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT,
-        )
+        done = subprocess.run(ask, capture_output=True, text=True, timeout=_TIMEOUT)
     except (subprocess.TimeoutExpired, OSError) as e:
-        return f"libvirt does not answer at `{need.uri}`: {printable(str(e))}"
+        return f"libvirt does not answer at `{uri}`: {printable(str(e))}"
     if done.returncode == 0:
         return None
     said = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
-    return f"libvirt does not answer at `{need.uri}`: {printable(said)}"
+    return f"libvirt does not answer at `{uri}`: {printable(said)}"

@@ -348,6 +348,8 @@ class VagrantLatentWorker(AbstractLatentWorker):
         assert self._machine is not None
         await self._finish_log()
         ssh, self._ssh = self._ssh, None
+        if ssh is not None and not ssh.running:
+            self._log(" / ".join([f"ssh had ended: status {ssh.status}", *ssh.tail()[-3:]]))
         if ssh is not None and ssh.running:
             gone: defer.Deferred[None] = defer.Deferred()
             ssh.ended.addBoth(lambda _: gone.callback(None))

@@ -120,7 +120,7 @@ class VagrantMachine:
         self, description: Description, seconds: int, say: Say, prepare: Prepare
     ) -> Path:
         text = description.render(self._prefix(), boot_timeout=seconds)
-        made_from = _fingerprint(text, description.box)
+        made_from = fingerprint(text, description.box)
         state = self._state()
         failures = state["failures"]
         if (
@@ -371,7 +371,7 @@ def box_folder(box: str) -> Path:
     return home / "boxes" / box.replace(":", "-VAGRANTCOLON-").replace("/", "-VAGRANTSLASH-")
 
 
-def _fingerprint(vagrantfile: str, box: str) -> str:
+def fingerprint(vagrantfile: str, box: str) -> str:
     """Changes with the Vagrantfile, and when a box of that name is added, removed or replaced."""
     digest = hashlib.sha256(vagrantfile.encode())
     for path in sorted(box_folder(box).glob("*/*/metadata.json")):

@@ -16,7 +16,10 @@ MACHINES = {
     "test_vagrant_workers.py": "machines 2",
     "test_vagrant_workers.py::test_a_machine_is_destroyed_and_made_anew": "machines 1",
     "test_vagrant_workers.py::test_a_box_without_a_worker": "machines 1",
+    "test_vagrant_workers.py::test_a_machine_that_vagrant_cannot": "machines 1",
     # Containers of Vagrant's, no machines.
+    "test_vagrant_workers.py::test_a_machine_that_cannot_be_saved": "containers",
+    "test_vagrant_workers.py::test_what_vagrant_says": "containers",
     "test_vagrant_workers.py::test_two_builders_share": "containers",
     "test_vagrant_workers.py::test_a_vagrant_that": "containers",
     "test_vagrant_workers.py::test_a_build_that_is_cancelled": "containers",

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from applied import SUBMIT, Applied
+from conftest import VAGRANT_BOX
 from masters import Master, wait_for
 
 WORKER = """
@@ -72,7 +73,7 @@ def applied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Applied]:
     applied.master.stop()
 
 
-@pytest.fixture(params=["folder", "port", "engine", "image", "box"])
+@pytest.fixture(params=["folder", "port", "engine", "image", "box", "libvirt"])
 def broken(
     request: pytest.FixtureRequest, tmp_path: Path, applied: Applied
 ) -> Iterator[tuple[str, str, str]]:
@@ -98,7 +99,13 @@ def broken(
         request.getfixturevalue("docker_engine")
         kind = 'docker = { image = "fdroid-bb/none:0" }'
         yield WORKER.replace("KIND", kind), "builder", "has no image `fdroid-bb/none:0`"
+    elif request.param == "libvirt":
+        request.getfixturevalue("vagrant_libvirt")
+        uri = "qemu+unix:///system?socket=/nonexistent"
+        kind = f'vagrant = {{ box = "{VAGRANT_BOX}", options = {{ uri = "{uri}" }} }}'
+        yield WORKER.replace("KIND", kind), "builder", f"libvirt does not answer at `{uri}`"
     else:
+        request.getfixturevalue("vagrant_libvirt")
         kind = 'vagrant = { box = "none-such" }'
         yield WORKER.replace("KIND", kind), "builder", "Vagrant has no box `none-such` for libvirt"
 

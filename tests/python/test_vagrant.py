@@ -3,14 +3,19 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
+from pathlib import Path
+from typing import Any
 
 import pytest
 from buildbot.config.errors import ConfigErrors
+from twisted.internet import defer
 
 from fdroid_bb import VagrantLatentWorker
-from fdroid_bb.vagrantfile import Description, quote
+from fdroid_bb.vagrant_machine import Interrupted, Say, VagrantMachine, fingerprint
+from fdroid_bb.vagrantfile import Description, foreign_disks, quote
 from masters import PATIENCE
 
 TEXTS = ["plain", "it's", "back\\slash", "#{`reboot`}", 'quote"', "\\'", "end\\", "\u00e9"]
@@ -92,3 +97,64 @@ def test_workers_with_the_same_arguments_are_equal() -> None:
 
     assert worker(1) == worker(1)
     assert worker(1) != worker(2)
+
+
+DISKS = """\
+ file     disk     vda      /var/lib/libvirt/images/vm-1-0123-default.img
+ file     disk     vdb      /var/lib/libvirt/images/vm-1-0123-default_1.img
+ file     disk     vdc      /var/lib/libvirt/images/their disk.img
+ network  disk     vdd      pool/vm-1-0123-default.img.old
+ file     cdrom    sda      -
+"""
+
+
+def test_the_disks_of_others_are_told_from_a_machines_own() -> None:
+    others = ["/var/lib/libvirt/images/their disk.img", "pool/vm-1-0123-default.img.old"]
+    assert foreign_disks(DISKS, "vm-1-0123-") == others
+    assert len(foreign_disks(DISKS, "vm-1-4567-")) == 4
+    assert foreign_disks("", "vm-1-0123-") == []
+
+
+class Stuck(VagrantMachine):
+    """Its `vagrant up` never ends by itself."""
+
+    too_slow = False
+
+    async def _vagrant(self, *args: str, seconds: int, say: Say) -> str:
+        self.interrupt("enough", too_slow=self.too_slow)
+        raise Interrupted(f"{args} for {seconds} s: enough", say)
+
+
+@pytest.mark.parametrize("too_slow", [False, True])
+def test_a_machine_that_never_boots_is_a_failure_of_its_snapshot(
+    tmp_path: Path, too_slow: bool
+) -> None:
+    machine = Stuck(None, tmp_path)
+    machine.too_slow = too_slow
+    state = tmp_path / "state.json"
+    description = Description(box="none", provider="virtualbox")
+
+    async def prepare(_: Path) -> None:
+        raise AssertionError("a new machine")
+
+    def start() -> str:
+        said: list[str] = []
+        done: defer.Deferred[Any] = defer.ensureDeferred(
+            machine.start(description, 60, said.append, prepare)
+        )
+        failure: Any = done.result
+        done.addErrback(lambda _: None)
+        assert failure.check(Interrupted), failure
+        return " ".join(said)
+
+    # Of a machine that is there, once it is known what it was made from.
+    start()
+    text = (tmp_path / "Vagrantfile").read_text()
+    made_from = fingerprint(text, "none")
+    state.write_text(json.dumps({"clean": True, "made_from": made_from}))
+    for number in (1, 2):
+        said = start()
+        assert "as its snapshot was" in said
+        assert json.loads(state.read_text())["failures"] == (number if too_slow else 0)
+        state.write_text(json.dumps(json.loads(state.read_text()) | {"clean": True}))
+    assert ("a new machine" in start()) == too_slow

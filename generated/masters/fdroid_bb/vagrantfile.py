@@ -74,7 +74,7 @@ class Description:
         name = f"{prefix}default"
         if self.provider == "docker":
             return [["docker", "rm", "--force", "--volumes", name]]
-        if self.provider != "libvirt":
+        if self.libvirt_uri is None:
             return []
         virsh = self._virsh
         pool = str(self.provider_options.get("storage_pool_name", "default"))
@@ -88,14 +88,20 @@ class Description:
 
     def disks(self, prefix: str) -> list[str]:
         """A command that lists the machine's disks, for `foreign_disks`."""
-        if self.provider != "libvirt":
+        if self.libvirt_uri is None:
             return []
         return [*self._virsh, "domblklist", f"{prefix}default", "--details"]
 
     @property
+    def libvirt_uri(self) -> str | None:
+        """Of the libvirt that has the machine; None of another provider."""
+        if self.provider != "libvirt":
+            return None
+        return str(self.provider_options.get("uri", "qemu:///system"))
+
+    @property
     def _virsh(self) -> list[str]:
-        uri = self.provider_options.get("uri", "qemu:///system")
-        return ["env", "LC_ALL=C", "virsh", "-q", "-c", str(uri)]
+        return ["env", "LC_ALL=C", "virsh", "-q", "-c", str(self.libvirt_uri)]
 
     def problems(self) -> Iterator[str]:
         """All that is wrong with it, in words for a person."""
