@@ -3,16 +3,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import hashlib
 import os
 import shutil
 import stat
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import reaper
 from fdroid_bb.output import PART
 from masters import PATIENCE, Master
 from program import fdroid_bb
@@ -23,7 +27,21 @@ MEGABYTE = 1024 * 1024
 NO_SPACE = "No space left on device"
 
 CONFIG = """
-c["workers"] = [worker.LocalWorker("one")]
+from buildbot.db.logs import LogsConnectorComponent
+
+# Buildbot gives lines twice while it compresses a log, now and then; here at first, each time.
+get, read = LogsConnectorComponent.getLogLines, set()
+
+async def get_twice(self, logid, first, last):
+    text = await get(self, logid, first, last)
+    if (logid, first) in read:
+        return text
+    read.add((logid, first))
+    return text.partition("\\n")[0] + "\\n" + text
+
+LogsConnectorComponent.getLogLines = get_twice
+
+c["workers"] = [WORKER]
 copy = {"source": util.Property("source"), "to": util.Property("to"), "limit": 600}
 log = util.Property("source")
 kinds = {
@@ -85,7 +103,7 @@ CurrentVersionCode: 21
 class World:
     """A master, and a `sha256sum` on its worker that can be made to lie."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, worker: str) -> None:
         self.folder = folder
         bin_ = folder / "bin"
         bin_.mkdir()
@@ -99,7 +117,8 @@ class World:
         )
         tool.chmod(0o755)
         path = f"{bin_}{os.pathsep}{os.environ['PATH']}"
-        self.master = Master(folder / "master", CONFIG, env={"PATH": path})
+        config = CONFIG.replace("WORKER", worker)
+        self.master = Master(folder / "master", config, env={"PATH": path})
         self.count = dict.fromkeys(("file", "late", "folder", "download", "log"), 0)
 
     @property
@@ -115,12 +134,44 @@ class World:
         steps = self.master.steps(build)
         return build["results"], steps["copy"]["text"]
 
+    @contextlib.contextmanager
+    def remote(self) -> Iterator[None]:
+        """The worker `one` of another machine."""
+        program = str(Path(sys.executable).parent / "buildbot-worker")
+        folder = str(self.folder / "worker")
+        address = f"127.0.0.1:{self.master.pb_port}"
+        create = [program, "create-worker", "--quiet", folder, address, "one", "pass"]
+        subprocess.run(create, check=True, timeout=PATIENCE)
+        reaper.watch(self.folder / "worker")
+        start = [program, "start", "--nodaemon", folder]
+        process = subprocess.Popen(start, env=self.master.env, stdout=subprocess.DEVNULL)
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait(PATIENCE)
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    world = World(tmp_path_factory.mktemp("transfers"))
-    with world.master:
+
+@pytest.fixture(scope="module", params=["local", "remote"])
+def world(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    if os.geteuid() == 0:
+        _keep_mounts()
+    folder = tmp_path_factory.mktemp("transfers")
+    remote = request.param == "remote"
+    kind = 'worker.Worker("one", "pass")' if remote else 'worker.LocalWorker("one")'
+    world = World(folder, kind)
+    with world.master, world.remote() if remote else contextlib.nullcontext():
         yield world
+
+
+def _keep_mounts() -> None:
+    """Keep what is mounted from here on to this process and its children, and end it with them."""
+    clone_newns = 0x20000
+    if ctypes.CDLL(None, use_errno=True).unshare(clone_newns) != 0:
+        raise OSError(ctypes.get_errno(), "unshare")
+    mount("--make-rslave", "/")
 
 
 @pytest.fixture
@@ -223,7 +274,7 @@ def test_a_folder_to_a_full_disk_leaves_nothing(world: World, disk: Path, tmp_pa
 
 def test_a_log_on_a_full_disk_leaves_nothing(world: World, disk: Path, tmp_path: Path) -> None:
     text = tmp_path / "text"
-    lines = "".join(f"{i} of a build that tells much\n" for i in range(100_000))
+    lines = "".join(f"{i} {'of a build that tells much' * 10}\n" for i in range(11_000))
     text.write_text(f"one\ftwo\x1cthree\x85four\u2028five\n{lines}")
     results, said = world.copy("log", text, "small/logs/a.log")
     assert (results, NO_SPACE in said) == (FAILURE, True)
@@ -320,10 +371,13 @@ def test_what_is_no_file_or_folder_is_not_copied(world: World, tmp_path: Path) -
         assert results == FAILURE, (kind, source)
         assert why in said, (kind, source)
     small = make(tmp_path / "small", 10)
-    for kind, source in (("file", small), ("folder", tmp_path / "back"), ("log", small)):
-        for outside in ("../out", str(tmp_path / "out"), ".", f"{tmp_path.name}/../../out"):
-            results, said = world.copy(kind, source, outside)
-            assert (results, "is not a path below" in said) == (FAILURE, True), (kind, outside)
+    for kind, source, outside in (
+        ("file", small, str(tmp_path / "out")),
+        ("folder", tmp_path / "back", "."),
+        ("log", small, f"{tmp_path.name}/../../out"),
+    ):
+        results, said = world.copy(kind, source, outside)
+        assert (results, "is not a path below" in said) == (FAILURE, True), (kind, outside)
     assert not (tmp_path / "out").exists()
     assert not (world.root.parent / "out").exists()
     assert found(world.root / tmp_path.name) == []

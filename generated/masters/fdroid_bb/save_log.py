@@ -8,11 +8,12 @@ log of its build belong together for years.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from buildbot.process.buildstep import BuildStep
 from buildbot.process.results import FAILURE, SKIPPED, SUCCESS
+from buildbot.util import asyncSleep
 from twisted.internet import threads
 
 from . import output
@@ -20,6 +21,10 @@ from .output import Part, Refused
 
 # Lines that are held in memory at once.
 _CHUNK = 10_000
+
+# How often lines are read that Buildbot gives twice, and seconds between.
+_TRIES = 10
+_PAUSE = 0.5
 
 
 class SaveLog(BuildStep):
@@ -56,12 +61,25 @@ class SaveLog(BuildStep):
         for log in await self.master.data.get(("steps", stepid, "logs")):
             for first in range(0, log["num_lines"], _CHUNK):
                 last = min(first + _CHUNK, log["num_lines"]) - 1
-                text = await self.master.db.logs.getLogLines(log["logid"], first, last)
+                lines = await self._lines(log, first, last)
                 # The first character of a line says where it came from.
                 marked = log["type"] == "s"
-                lines = text.removesuffix("\n").split("\n")
                 data = "".join(f"{line[marked:]}\n" for line in lines).encode()
                 size += len(data)
                 sum_.update(data)
                 await threads.deferToThread(part.file.write, data)
         await threads.deferToThread(part.commit, (size, sum_.hexdigest()))
+
+    async def _lines(self, log: Mapping[str, Any], first: int, last: int) -> list[str]:
+        """Buildbot compresses a log in the background once it is complete, and who reads it at that
+        time gets some lines twice.
+        """
+        assert self.master is not None
+        for _ in range(_TRIES):
+            text = await self.master.db.logs.getLogLines(log["logid"], first, last)
+            lines: list[str] = text.removesuffix("\n").split("\n")
+            # Of a log in one piece it gives none twice, and counts what ends with \r otherwise.
+            if len(lines) == last - first + 1 or log["type"] != "s":
+                return lines
+            await asyncSleep(_PAUSE, self.master.reactor)
+        raise Refused(f"lines {first} to {last} of the log {log['name']} cannot be read")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -23,6 +23,7 @@ from buildbot.process.results import FAILURE, SUCCESS
 from buildbot.util import unicode2bytes
 from buildbot.worker.protocols.base import FileWriterImpl
 from twisted.internet import defer, threads
+from twisted.python import log
 
 from . import output
 from .output import Part, Refused
@@ -80,8 +81,11 @@ class Transfer(BuildStep):
 
     def _give_up(self) -> None:
         self._late = True
+        self._stop(f"not done within {self.limit} seconds")
+
+    def _stop(self, why: str) -> None:
         if self.cmd is not None:
-            self.cmd.interrupt(f"not done within {self.limit} seconds")
+            self.cmd.interrupt(why)
 
     async def command(self, name: str, **args: Any) -> None:
         """Have the worker do something; Refused if it fails."""
@@ -139,13 +143,14 @@ class Transfer(BuildStep):
         """Copy a file of that size and SHA-256 from the worker."""
         size = expected[0]
         with Part(target) as part:
-            writer = _Writer(part.file, size)
+            writer = _Writer(part.file, size, self._stop)
             args = {"workersrc": source, "writer": writer, "maxsize": size + 1, "blocksize": _BLOCK}
             try:
                 await self.command("uploadFile", keepstamp=False, **args)
-            except Refused as e:
-                # The worker only repeats it in its own words.
-                raise writer.problem or e from e
+            finally:
+                # Then the worker was told to stop, and knows nothing of the reason.
+                if writer.problem is not None:
+                    raise writer.problem
             await threads.deferToThread(part.commit, expected)
 
 
@@ -167,28 +172,45 @@ class _Quiet(RemoteShellCommand):
 class _Writer(FileWriterImpl):
     """Takes up to `most` bytes, and remembers what kept it from doing so."""
 
-    def __init__(self, file: BinaryIO, most: int) -> None:
+    def __init__(self, file: BinaryIO, most: int, stop: Callable[[str], object]) -> None:
         self._file = file
         self._room = most
-        self.problem: Exception | None = None
+        self._stop = stop
+        self.problem: Refused | OSError | None = None
 
     def remote_write(self, data: Any) -> None:
-        """Raises what went wrong, so that the worker stops."""
+        """Raises nothing: a remote worker cannot report a failure that the master has sent it, and
+        its command would never end.
+        """
         data = unicode2bytes(data)
         self._room -= len(data)
+        if self.problem is not None or self._file.closed:
+            return
         try:
             if self._room < 0:
                 raise Refused("the file has grown while it was copied")
             self._file.write(data)
-        except (Refused, OSError, ValueError) as e:
-            self.problem = self.problem or e
-            raise
+        except (Refused, OSError) as e:
+            self.problem = e
+            self._stop(str(e))
 
     def remote_utime(self, times: Any) -> None:
         """Nobody asked for it."""
 
     def remote_close(self) -> None:
         """The file is checked before it counts."""
+
+
+class _Reader(FileReader):
+    """As Buildbot's, but that it raises nothing either: the file ends where it cannot be read."""
+
+    def remote_read(self, maxlength: int) -> bytes:
+        """The next bytes."""
+        try:
+            return bytes(super().remote_read(maxlength))
+        except OSError as e:
+            log.err(e, "the rest of a download cannot be read")
+            return b""
 
 
 class Upload(Transfer):
@@ -225,7 +247,7 @@ class Download(Transfer):
             file.seek(0)
             args = {"maxsize": None, "blocksize": _BLOCK, "mode": None}
             try:
-                await self.command("downloadFile", workerdest=part, reader=FileReader(file), **args)
+                await self.command("downloadFile", workerdest=part, reader=_Reader(file), **args)
                 status = await self.status(part)
                 if status is None or (status[1], await self.sum(part)) != expected:
                     raise Refused(f"{self.to} did not arrive on the worker as it is on the master")
