@@ -75,7 +75,7 @@ class UploadFolder(Transfer):
         sums = await self.sums("find", top, "-type", "f", "-exec", "sha256sum", "{}", "+")
         room = self.most
         found = _Folder([], {})
-        for line in entries.splitlines():
+        for line in entries:
             entry = _ENTRY.fullmatch(line)
             name = _checked(entry[3], top) if entry is not None else None
             if entry is None or name is None:

@@ -93,14 +93,15 @@ class Transfer(BuildStep):
         command.useLog(self._stdio)
         await self._run(command, name)
 
-    async def printed(self, *words: str) -> str:
-        """What a command on the worker prints; Refused if it fails."""
+    async def printed(self, *words: str) -> list[str]:
+        """The lines that a command on the worker prints; Refused if it fails."""
         command = _Quiet(self.workdir, list(words), logEnviron=False, timeout=None)
         command.useLog(self._stdio)
         await self._run(command, words[0])
         if command.room < 0:
             raise Refused(f"`{words[0]}` on the worker printed too much")
-        return command.stdout
+        # `splitlines` would split at more than line feeds, which names of files can hold.
+        return command.stdout.split("\n")[:-1]
 
     async def _run(self, command: RemoteCommand, name: str) -> None:
         try:
@@ -125,8 +126,7 @@ class Transfer(BuildStep):
 
     async def sums(self, *words: str) -> dict[str, str]:
         """The SHA-256 of files of the worker by their names, from a command with `sha256sum`."""
-        lines = (await self.printed(*words)).splitlines()
-        found = [_SUM.fullmatch(line) for line in lines]
+        found = [_SUM.fullmatch(line) for line in await self.printed(*words)]
         # A name with a line feed or a backslash makes a line that begins with a backslash.
         if not all(found):
             raise Refused("the worker has a file with a line feed or backslash in its name")
