@@ -22,6 +22,7 @@ import pytest
 from browser import page_text
 from conftest import BUILDSERVER_BOX, CHECKUPDATES_IMAGE
 from masters import PATIENCE, ROOT, Master, free_ports, put_secrets, wait_for
+from other_user import files, readable
 from program import generate
 from repositories import Server
 from shipped import PUSH, Source, edited, fdroiddata, polled
@@ -38,7 +39,7 @@ repo_url: https://example.org/fdroid/repo
 repo_name: Test
 repo_description: Test
 repo_keyalias: repokey
-keystore: keystore.p12
+keystore: KEYSTORE
 keystorepass: throwaway
 keypass: throwaway
 keydname: CN=test
@@ -117,11 +118,14 @@ class World:
             timeout=PATIENCE,
         )
         config = self.repository / "config.yml"
-        config.write_text(CONFIG_YML.replace("WEB", str(self.web)))
+        # Where nobody else can read it.
+        keystore = self.build.basedir / "keystore.p12"
+        text = CONFIG_YML.replace("WEB", str(self.web)).replace("KEYSTORE", str(keystore))
+        config.write_text(text)
         config.chmod(0o600)
         (self.repository / "unsigned").mkdir()
         (self.repository / "repo").mkdir()
-        keytool = "keytool -genkey -keystore keystore.p12 -alias repokey -keyalg RSA -keysize 2048"
+        keytool = f"keytool -genkey -keystore {keystore} -alias repokey -keyalg RSA -keysize 2048"
         more = "-validity 1000 -storetype PKCS12 -storepass throwaway -dname CN=test"
         subprocess.run(
             [*keytool.split(), *more.split()], check=True, cwd=self.repository, capture_output=True
@@ -256,6 +260,13 @@ def test_from_a_pushed_tag_to_a_deployed_apk(world: World, chromium: str) -> Non
     versions = index["packages"]["org.example.tiny"]["versions"].values()
     assert [version["manifest"]["versionCode"] for version in versions] == [2]
     assert (world.web / "repo/org.example.tiny_2.apk").exists()
+    folder = world.build.basedir.parent
+    found = readable(folder)
+    assert files(folder, world.web) <= found
+    private = files(folder, world.repository) - found
+    assert private == {str((world.repository / "config.yml").relative_to(folder))}
+    for master in world.masters.values():
+        assert not files(folder, master.basedir) & found
 
     page = world.build.builderid("org.example.tiny")
     url = f"http://127.0.0.1:{world.build.www_port}/#/builders/{page}"
