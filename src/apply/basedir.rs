@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::{self, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::process::Pid;
 use serde::Deserialize;
@@ -94,6 +95,14 @@ impl Basedir {
     fn daemon(&self) -> Option<Pid> {
         let text = fs::read_to_string(self.path.join(PIDFILE)).ok()?;
         self.works_here(text.trim().parse().ok()?)
+    }
+
+    /// Whether it is a daemon that was started less than `patience` ago.
+    #[must_use]
+    pub fn is_young(&self, patience: Duration) -> bool {
+        let written = fs::metadata(self.path.join(PIDFILE)).and_then(|file| file.modified());
+        let age = written.ok().and_then(|written| written.elapsed().ok());
+        age.is_some_and(|age| age < patience) && self.daemon().is_some()
     }
 
     /// A process' number may be another's by now; a master works in its base directory.

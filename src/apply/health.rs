@@ -53,26 +53,31 @@ impl Health {
     }
 }
 
-/// Waits until a master knows whether all of it works. An error if something does not that did
-/// `before`; a warning for what did not even then, or if nothing is known of before.
-pub(super) fn judge(
-    master: &Basedir,
-    before: Option<&Health>,
-    say: &mut dyn FnMut(&str),
-) -> Result<(), Refusal> {
+/// What a master says of its health, once it has found it out after its last configuration.
+pub(super) fn settled(master: &Basedir) -> Result<Health, Refusal> {
     let log = master.log_length();
     let end = Instant::now() + PATIENCE;
-    let now = loop {
+    loop {
         let Some(live) = live(master)? else { return Err(Refusal::Died(master.name.clone())) };
         let updates = live.updates;
         match live.health {
             Some(health) if health.update < updates => {}
             // An earlier runtime, which somebody has returned to, does not say.
-            health => break health.unwrap_or_default(),
+            health => return Ok(health.unwrap_or_default()),
         }
         silent(master, "found out whether all of it works", log, end, PATIENCE)?;
         std::thread::sleep(LOOK);
-    };
+    }
+}
+
+/// An error if something does not work that did `before`; a warning for what did not even then, or
+/// if nothing is known of before.
+pub(super) fn judge(
+    master: &Basedir,
+    before: Option<&Health>,
+    say: &mut dyn FnMut(&str),
+) -> Result<(), Refusal> {
+    let now = settled(master)?;
     let problems = now.since(before);
     warn(master, now.problems.iter().filter(|problem| !problems.contains(problem)), say);
     if problems.is_empty() {

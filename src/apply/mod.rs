@@ -88,9 +88,9 @@ pub fn apply(
     let mut told = Vec::new();
     let mut work = Vec::new();
     for master in masters {
-        let health = live(master).map_err(unchanged)?.and_then(|live| live.health);
-        let health = health.filter(Health::is_known);
-        match todo(master, new, options).map_err(unchanged)? {
+        let how = todo(master, new, options, say).map_err(unchanged)?;
+        let health = health::settled(master).ok().filter(Health::is_known);
+        match how {
             None => {
                 health::warn(master, health.iter().flat_map(|health| &health.problems), say);
                 told.push((master.name.clone(), Told::UpToDate));
@@ -168,12 +168,24 @@ fn check(set: &OutputSet) -> Result<(), Refusal> {
 }
 
 /// How a master is to be told; `None` if it runs the set already.
-fn todo(master: &Basedir, new: &New<'_>, options: &Options) -> Result<Option<Told>, Refusal> {
+fn todo(
+    master: &Basedir,
+    new: &New<'_>,
+    options: &Options,
+    say: &mut dyn FnMut(&str),
+) -> Result<Option<Told>, Refusal> {
     let name = || master.name.clone();
     if master.pid().is_none() {
         return Err(Refusal::Down(name()));
     }
-    let live = live(master)?;
+    let mut live = live(master)?;
+    if live.is_none() && master.is_young(options.patience) {
+        say(&format!("waiting for `{}` to start", master.name));
+        while live.is_none() && master.is_young(options.patience) {
+            std::thread::sleep(LOOK);
+            live = self::live(master)?;
+        }
+    }
     let runtime = new.set.part(RUNTIME);
     if live.as_ref().is_some_and(|live| {
         live.config == new.set.part(&master.name)

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from applied import APP, Applied
-from masters import wait_for
+from masters import PATIENCE, wait_for
 from program import PROGRAM, fdroid_bb
 
 # A poller that has the name of another: `checkconfig` lets it pass, and a reconfiguration is then
@@ -210,6 +210,21 @@ def test_a_daemon_is_started_again_wherever_the_command_is_run(
     assert applied.pid() != pid
     assert applied.master.runs()
     assert "main: runs it already" in applied.run("apply")
+
+
+def test_a_master_that_has_just_been_started_is_waited_for(applied: Applied) -> None:
+    # As it is until it has loaded its configuration.
+    (applied.master.basedir / "twistd.pid").touch()
+    live = applied.master.basedir / "fdroid-bb-live.json"
+    away = live.rename(applied.folder / "away")
+    log = applied.folder / "waiting.log"
+    with log.open("w") as file:
+        command = [PROGRAM, *applied.arguments("apply")]
+        program = subprocess.Popen(command, stdout=file, stderr=file)
+    wait_for("the words", lambda: "waiting for `main` to start" in log.read_text())
+    away.rename(live)
+    assert program.wait(PATIENCE) == 0
+    assert "main: runs it already" in log.read_text()
 
 
 def test_a_master_that_is_not_started_again_is_told_of(applied: Applied) -> None:
