@@ -13,6 +13,9 @@ use crate::pipeline::{Action, Builder, Master, Pipeline, Step};
 /// The most bytes that one upload may have: 4 GiB, as much as an APK can.
 const MOST_BYTES: i64 = 1 << 32;
 
+/// A clone that fails is repeated after so many seconds, and so many times.
+const CLONE_AGAIN: [i64; 2] = [10, 3];
+
 /// One object for each builder.
 pub(super) fn builders(pipeline: &Pipeline, master: &Master) -> Vec<Object> {
     master
@@ -134,6 +137,9 @@ fn step(step: &Step, common_env: &BTreeMap<EnvName, TextOrSecret>) -> Call {
             .kwarg("branch", checkout.branch.as_str())
             .kwarg("mode", "incremental")
             .kwarg_opt("alwaysUseLatest", (checkout.revision == Revision::Latest).then_some(true))
+            // One answer of a busy forge must not fail a build.
+            .kwarg("retry", Expr::Tuple(CLONE_AGAIN.map(Expr::Int).into()))
+            .kwarg("retryFetch", true)
             .kwarg_opt("workdir", workdir)
             .kwarg("timeout", timeout()),
         Action::Upload { from, to, folder } => {

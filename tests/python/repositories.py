@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
+from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -71,6 +72,9 @@ class Server:
         # Held while a request is answered. A test that holds it makes several changes at once.
         self.quiet = threading.Lock()
         quiet = self.quiet
+        # How many more requests for a repository are answered with 503, by its name.
+        self.busy: Counter[str] = Counter()
+        busy = self.busy
         backend = subprocess.run(["git", "--exec-path"], check=True, capture_output=True)
         program = f"{backend.stdout.decode().strip()}/git-http-backend"
 
@@ -84,6 +88,13 @@ class Server:
                     self.end_headers()
                     return
                 path, _, query = self.path.partition("?")
+                name = path.split("/", 2)[1]
+                with quiet:
+                    is_busy = busy[name] > 0
+                    busy[name] -= is_busy
+                if is_busy:
+                    self.send_error(503)
+                    return
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 env = {
                     "PATH": os.environ["PATH"],

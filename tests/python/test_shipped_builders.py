@@ -295,6 +295,45 @@ def test_a_published_version_is_verified_and_the_report_is_kept(
     assert any(not result["verified"] for result in results)
 
 
+# Finds a new version in each run, once the gate is open.
+FINDS = """\
+#!/bin/sh
+touch "FOLDER/called"
+while [ ! -e "FOLDER/gate" ]; do sleep 0.05; done
+echo version >> found && git add found && git commit -qm found
+"""
+
+
+def test_one_refusal_of_the_forge_fails_neither_checkout_nor_push(tmp_path: Path) -> None:
+    text = (ROOT / "fdroid-bb.toml").read_text()
+    docker = text[text.index("[workers.checkupdates.docker]") :].split("\n\n")[0]
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "fdroid").write_text(FINDS.replace("FOLDER", str(tmp_path)))
+    (programs / "fdroid").chmod(0o755)
+    changes = {docker: "[workers.checkupdates.local]", "sleep 10;": "sleep 0.1;"}
+    shipped = Shipped(tmp_path, programs, changes, "checkupdates")
+    busy, name = shipped.server.busy, shipped.data.path.name
+    called, gate = tmp_path / "called", tmp_path / "gate"
+    with shipped.master as master:
+        # The first clones, the second fetches.
+        for count in (1, 2):
+            busy[name] = 1
+            shipped.press("force-checkupdates", "checkupdates", packageName="org.example.tiny")
+            wait_for("the checkout", called.exists, 90)
+            assert busy[name] == 0
+            busy[name] = 1
+            gate.touch()
+            build = master.builds("org.example.tiny", count, 90)[-1]
+            steps = {step: said["text"][-2000:] for step, said in master.steps(build).items()}
+            assert build["results"] == SUCCESS, steps
+            assert busy[name] == 0
+            assert shipped.data.git("show", "master:found").split() == ["version"] * count
+            called.unlink()
+            gate.unlink()
+    shipped.server.close()
+
+
 def test_what_is_new_is_pushed_to_the_fork_for_a_merge_request(
     tmp_path: Path, fdroidserver: Path
 ) -> None:
