@@ -190,6 +190,8 @@ pub struct Scheduler {
     pub priority: i16,
     /// How long it waits for further changes.
     pub settle: Option<Duration>,
+    /// How many times in a day a check that fails is done for one app.
+    pub checks_per_day: Option<u8>,
     /// The properties a change must have.
     pub having: Vec<Name>,
     /// The properties a change must not have.

@@ -49,6 +49,7 @@ pub fn repositories<'a>(pollers: &[(&'a AppId, &'a Poller)]) -> Vec<Repository<'
     // The patterns of tags are applied to one and the same answer.
     let watched = |watch: &Watch| match watch {
         Watch::GitTags { .. } => "tags".to_owned(),
+        Watch::GitTagsAndHead => "tags and HEAD".to_owned(),
         Watch::GitBranch { branch } => format!("branch {branch:?}"),
         Watch::Hg { branch } => format!("hg {branch:?}"),
         Watch::Svn => "svn".to_owned(),

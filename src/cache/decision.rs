@@ -72,12 +72,14 @@ pub struct KnownPoller<'a> {
     url: &'a str,
     watch: KnownWatch<'a>,
     interval: i64,
+    check_interval: i64,
 }
 
 /// A [`Watch`], borrowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum KnownWatch<'a> {
     GitTags(&'a str),
+    GitTagsAndHead,
     GitBranch(Option<&'a str>),
     Hg(Option<&'a str>),
     Svn,
@@ -87,11 +89,13 @@ impl<'a> From<&'a Poller> for KnownPoller<'a> {
     fn from(poller: &'a Poller) -> Self {
         let watch = match &poller.watch {
             Watch::GitTags { tags } => KnownWatch::GitTags(tags),
+            Watch::GitTagsAndHead => KnownWatch::GitTagsAndHead,
             Watch::GitBranch { branch } => KnownWatch::GitBranch(branch.as_deref()),
             Watch::Hg { branch } => KnownWatch::Hg(branch.as_deref()),
             Watch::Svn => KnownWatch::Svn,
         };
-        Self { url: poller.url.as_str(), watch, interval: poller.interval }
+        let (interval, check_interval) = (poller.interval, poller.check_interval);
+        Self { url: poller.url.as_str(), watch, interval, check_interval }
     }
 }
 
@@ -100,11 +104,13 @@ impl From<&KnownPoller<'_>> for Poller {
         let branch = |name: Option<&str>| name.map(ToOwned::to_owned);
         let watch = match known.watch {
             KnownWatch::GitTags(tags) => Watch::GitTags { tags: tags.to_owned() },
+            KnownWatch::GitTagsAndHead => Watch::GitTagsAndHead,
             KnownWatch::GitBranch(name) => Watch::GitBranch { branch: branch(name) },
             KnownWatch::Hg(name) => Watch::Hg { branch: branch(name) },
             KnownWatch::Svn => Watch::Svn,
         };
         let url = RemoteUrl::known(known.url.to_owned());
-        Self { url, watch, interval: known.interval }
+        let (interval, check_interval) = (known.interval, known.check_interval);
+        Self { url, watch, interval, check_interval }
     }
 }

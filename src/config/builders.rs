@@ -268,6 +268,9 @@ pub struct Scheduler {
     /// How long it waits after a change for further ones in the same project, which then all make
     /// one build.
     pub settle: Option<Duration>,
+    /// For `app-source`: how many times in a day a check that fails is done for one app.
+    #[schemars(range(min = 1, max = 100))]
+    pub checks_per_day: Option<u8>,
     /// Properties that a change must have for this scheduler to take it.
     #[serde(default)]
     pub having: Vec<Name>,

@@ -74,6 +74,11 @@ pub struct Apps {
     pub update_check_modes: Vec<PolledMode>,
     /// How often each source is polled.
     pub poll_interval: Duration,
+    /// How often each app is checked whatever its source says.
+    pub check_interval: Duration,
+    /// The same for apps whose `UpdateCheckMode` is `HTTP`: a release of theirs need not be seen in
+    /// their source.
+    pub http_check_interval: Duration,
     /// Exceptions; of those that match an app, a later one wins.
     pub overrides: Vec<Override>,
 }
@@ -85,7 +90,7 @@ pub enum PolledMode {
     Tags,
     /// A new commit on a branch.
     RepoManifest,
-    /// A new commit on the default branch; the version itself is on a web page.
+    /// A new or moved tag, or a new commit on the default branch; the version itself is on a web page.
     #[serde(rename = "HTTP")]
     Http,
 }
@@ -168,6 +173,8 @@ impl Default for Apps {
             archived: false,
             update_check_modes: vec![PolledMode::Tags, PolledMode::RepoManifest, PolledMode::Http],
             poll_interval: Duration::from_hours(6),
+            check_interval: Duration::from_hours(7 * 24),
+            http_check_interval: Duration::from_hours(24),
             overrides: Vec::new(),
         }
     }

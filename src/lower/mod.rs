@@ -40,7 +40,7 @@ fn lower_master(pipeline: &Pipeline, name: &Name, master: &pipeline::Master) -> 
             .collect(),
         workers: machines::workers(master),
         builders: steps::builders(pipeline, master),
-        schedulers: triggers::schedulers(master),
+        schedulers: triggers::schedulers(pipeline, master),
         change_sources: triggers::change_sources(pipeline, master),
         services: reporters::services(name, master),
         polls_apps: master.waits_for(&config::Trigger::AppSource),

@@ -15,10 +15,14 @@ pub fn poller(pipeline: &Pipeline, id: &AppId, poller: &Poller) -> Object {
     let call = |function| Call::new(function).arg(id.as_str()).arg(poller.url.as_str());
     let call = match &poller.watch {
         Watch::GitTags { tags } => call("git").kwarg("tags", tags.as_str()),
+        Watch::GitTagsAndHead => call("git").kwarg("tags", "").kwarg("head", true),
         Watch::GitBranch { branch } => call("git").kwarg_opt("branch", branch.as_deref()),
         Watch::Hg { branch } => call("hg").kwarg_opt("branch", branch.as_deref()),
         Watch::Svn => call("svn"),
     };
     let interval = (poller.interval != common).then_some(poller.interval);
-    object(id.as_str(), call.kwarg_opt("pollInterval", interval))
+    let usual = pipeline.apps.check_interval.as_secs();
+    let check = (poller.check_interval != usual).then_some(poller.check_interval);
+    let call = call.kwarg_opt("pollInterval", interval).kwarg_opt("checkInterval", check);
+    object(id.as_str(), call)
 }

@@ -13,9 +13,6 @@ use crate::pipeline::{Action, Builder, Master, Pipeline, Step};
 /// The most bytes that one upload may have: 4 GiB, as much as an APK can.
 const MOST_BYTES: i64 = 1 << 32;
 
-/// A clone that fails is repeated after so many seconds, and so many times.
-const CLONE_AGAIN: [i64; 2] = [10, 3];
-
 /// One object for each builder.
 pub(super) fn builders(pipeline: &Pipeline, master: &Master) -> Vec<Object> {
     master
@@ -131,15 +128,12 @@ fn step(step: &Step, common_env: &BTreeMap<EnvName, TextOrSecret>) -> Call {
             // Buildbot gives the builder's variables to the steps on a worker alone.
             .kwarg_opt("env", env(common_env.iter().chain(&step.env).collect()))
             .kwarg("limit", timeout()),
-        Action::Checkout(checkout) => Call::new("steps.Git")
+        Action::Checkout(checkout) => Call::new("PatientGit")
             .kwarg("name", name)
             .kwarg("repourl", checkout.url.url().as_str())
             .kwarg("branch", checkout.branch.as_str())
             .kwarg("mode", "incremental")
             .kwarg_opt("alwaysUseLatest", (checkout.revision == Revision::Latest).then_some(true))
-            // One answer of a busy forge must not fail a build.
-            .kwarg("retry", Expr::Tuple(CLONE_AGAIN.map(Expr::Int).into()))
-            .kwarg("retryFetch", true)
             .kwarg_opt("workdir", workdir)
             .kwarg("timeout", timeout()),
         Action::Upload { from, to, folder } => {

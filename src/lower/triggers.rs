@@ -10,28 +10,31 @@ use crate::config::{Name, Property, PropertyType, Trigger};
 use crate::pipeline::{Builder, Master, Pipeline, Scheduler};
 
 /// One object for each scheduler.
-pub(super) fn schedulers(master: &Master) -> Vec<Object> {
+pub(super) fn schedulers(pipeline: &Pipeline, master: &Master) -> Vec<Object> {
     let schedulers = master.schedulers.iter();
     schedulers
-        .map(|(name, scheduler)| object(name.as_str(), call(master, name, scheduler)))
+        .map(|(name, scheduler)| object(name.as_str(), call(pipeline, master, name, scheduler)))
         .collect()
 }
 
-fn call(master: &Master, name: &Name, scheduler: &Scheduler) -> Call {
+fn call(pipeline: &Pipeline, master: &Master, name: &Name, scheduler: &Scheduler) -> Call {
     let call = |class| {
         let builders = names(&scheduler.builders);
         Call::new(class).kwarg("name", name.as_str()).kwarg("builderNames", builders)
     };
-    let on_change = |category: &str| {
+    let on_change_by = |class, category: &str| {
         let filter = Call::new("util.ChangeFilter")
             .kwarg("category", category)
             .kwarg_opt("property_re", any_value(&scheduler.having))
             .kwarg_opt("property_not_re", any_value(&scheduler.lacking));
         let settle = scheduler.settle.as_ref().map(crate::config::Duration::as_secs);
-        call("ChangeScheduler").kwarg("change_filter", filter).kwarg_opt("treeStableTimer", settle)
+        call(class).kwarg("change_filter", filter).kwarg_opt("treeStableTimer", settle)
     };
+    let on_change = |category: &str| on_change_by("ChangeScheduler", category);
     let call = match &scheduler.on {
-        Trigger::AppSource => on_change(APP_SOURCE),
+        Trigger::AppSource => on_change_by("AppSourceScheduler", APP_SOURCE)
+            .kwarg_opt("repeats", scheduler.checks_per_day.map(i64::from))
+            .kwarg("checkInterval", pipeline.apps.check_interval.as_secs()),
         Trigger::Fdroiddata => on_change(FDROIDDATA),
         Trigger::Submitted(category) => on_change(category.as_str()),
         Trigger::Daily(time) => {

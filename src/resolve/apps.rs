@@ -72,6 +72,8 @@ pub struct Poller {
     pub watch: Watch,
     /// How often it is asked, in seconds.
     pub interval: i64,
+    /// How often the app is checked whatever the answer is, in seconds.
+    pub check_interval: i64,
 }
 
 /// What is news in a repository.
@@ -83,6 +85,8 @@ pub enum Watch {
         /// The pattern, anchored at the start only.
         tags: String,
     },
+    /// A new or moved tag, or a new commit on the default branch.
+    GitTagsAndHead,
     /// A new commit on a branch; on the default branch if none is named.
     GitBranch {
         /// The branch.
@@ -156,6 +160,10 @@ impl<'a> Resolver<'a> {
         if !polled.is_some_and(|mode| rule.update_check_modes.contains(&mode)) {
             return Err((Reason::NoUpdateCheck, None));
         }
+        let check_interval = match mode {
+            UpdateCheckMode::Http => &rule.http_check_interval,
+            _ => &rule.check_interval,
+        };
         let source = self.source(app, file)?;
         let place = |span: Option<Span>| Place { file: file.to_owned(), span };
         let (text, watch) = match source.kind {
@@ -193,7 +201,7 @@ impl<'a> Resolver<'a> {
             (Reason::RepoRefused, Some(finding))
         })?;
         let interval = interval(rule, id, url.host()).ok_or((Reason::NotPolled, None))?;
-        Ok(Poller { url, watch, interval })
+        Ok(Poller { url, watch, interval, check_interval: check_interval.as_secs() })
     }
 
     /// The repository of an app, its own or its srclib's.
@@ -264,7 +272,7 @@ impl<'a> Resolver<'a> {
                 Ok(Watch::GitBranch { branch })
             }
             UpdateCheckMode::Http | UpdateCheckMode::None | UpdateCheckMode::Static => {
-                Ok(Watch::GitBranch { branch: None })
+                Ok(Watch::GitTagsAndHead)
             }
         }
     }

@@ -141,6 +141,7 @@ pub fn resolve(
                 builders: scheduler.builders.clone(),
                 priority: scheduler.priority,
                 settle: scheduler.settle.clone(),
+                checks_per_day: scheduler.checks_per_day,
                 having: scheduler.having.clone(),
                 lacking: scheduler.lacking.clone(),
                 properties: scheduler.properties.clone(),
@@ -251,6 +252,14 @@ fn check_change_keys(context: &mut Context<'_, '_>, path: &Path, scheduler: &con
             &path.key(*key),
             "this scheduler does not wait for changes",
             "delete it, or wait for `app-source`, `fdroiddata` or `submitted`",
+        );
+    }
+    if scheduler.checks_per_day.is_some() && scheduler.on != Trigger::AppSource {
+        context.at_key(
+            Code::ConfigValue,
+            &path.key("checks-per-day"),
+            "only what waits for the sources of apps does checks again",
+            "delete it, or wait for `app-source`",
         );
     }
 }

@@ -13,9 +13,11 @@ from .commands import RunOnMaster
 from .conditions import build_is_well
 from .daily import Daily
 from .dashboard import dashboard
+from .due import AppSourceScheduler
 from .live import Live
 from .other_pollers import app_hg_poller, app_svn_poller
 from .output import Output
+from .patient_git import PatientGit
 from .queue import ChangeScheduler, SameProperties
 from .reporters import CommitStatus, FailureMail
 from .save_log import SaveLog
@@ -27,6 +29,7 @@ from .vagrant import VagrantLatentWorker
 __all__ = [
     "AppFactory",
     "AppGitPoller",
+    "AppSourceScheduler",
     "ChangeScheduler",
     "CheckProperties",
     "CommitStatus",
@@ -35,6 +38,7 @@ __all__ = [
     "FailureMail",
     "Live",
     "Output",
+    "PatientGit",
     "RunOnMaster",
     "SameProperties",
     "SaveLog",

@@ -32,14 +32,18 @@ class AppGitPoller(GitPoller):
 
     `tags` None and `branch` None watch the default branch, whatever its name is; `tags=""`
     watches every tag; another `tags` those that match the pattern from their start, as Python's
-    `re.match` would. A deleted tag is no news. The first poll only records.
+    `re.match` would. With `head` the default branch is watched besides the tags. A deleted tag is
+    no news. The first poll only records. `checkInterval` is for the scheduler: seconds between two
+    checks whatever is seen here.
     """
 
     compare_attrs: ClassVar[Sequence[str]] = (
         "tags",
         "branch",
+        "head",
         "allow_protocol",
         "operator",
+        "checkInterval",
         "timeout",
     )
 
@@ -50,7 +54,9 @@ class AppGitPoller(GitPoller):
         *,
         tags: str | None = None,
         branch: str | None = None,
+        head: bool = False,
         pollInterval: int = 6 * 60 * 60,
+        checkInterval: int | None = None,
         category: str = "app-source",
         allow_protocol: str = "https",
         operator: str | None = None,
@@ -66,7 +72,9 @@ class AppGitPoller(GitPoller):
             app_id=app_id,
             tags=tags,
             branch=branch,
+            head=head,
             pollInterval=pollInterval,
+            checkInterval=checkInterval,
             category=category,
             allow_protocol=allow_protocol,
             operator=operator,
@@ -91,7 +99,9 @@ class AppGitPoller(GitPoller):
         app_id: str,
         tags: str | None,
         branch: str | None,
+        head: bool,
         pollInterval: int,
+        checkInterval: int | None,
         category: str,
         allow_protocol: str,
         operator: str | None,
@@ -102,7 +112,9 @@ class AppGitPoller(GitPoller):
         self.tags = tags
         self.branch = branch
         self.branches = [branch] if branch else None
+        self.head = head
         self.pollInterval = pollInterval
+        self.checkInterval = checkInterval
         self.category = category
         self.allow_protocol = allow_protocol
         self.operator = operator
@@ -174,7 +186,7 @@ class AppGitPoller(GitPoller):
         return Remote(self.repourl, self.allow_protocol, self.timeout, self.operator)
 
     def _watch(self) -> Watch:
-        return Watch(tags=self.tags is not None, branch=self.branch)
+        return Watch(tags=self.tags is not None, branch=self.branch, head=self.head)
 
     def _join(self) -> None:
         self._repository = sources.of(self.master).join(self, self._remote(), self._watch())

@@ -69,8 +69,9 @@ class Perspective(ChangePerspective):
 
 def _is_heard(master: Any, changedict: Mapping[str, Any]) -> bool:
     properties = Properties()
-    for name, value in (changedict.get("properties") or {}).items():
-        properties.setProperty(name, value, "Change")
+    # To keep it, Buildbot has put beside each value where it is from.
+    for name, (value, source) in (changedict.get("properties") or {}).items():
+        properties.setProperty(name, value, source)
     change = SimpleNamespace(**{**changedict, "properties": properties})
     filters = [
         scheduler.change_filter

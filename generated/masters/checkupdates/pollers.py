@@ -22,7 +22,7 @@ POLLERS = [
     git("org.example.branch", "https://git.example.org/branch.git", branch="release"),
     git("org.example.manifest", "https://git.example.org/manifest.git"),
     hg("org.example.mercurial", "https://hg.example.org/mercurial"),
-    git("org.example.page", "https://git.example.org/page.git"),
+    git("org.example.page", "https://git.example.org/page.git", tags="", head=True, checkInterval=86400),
     git("org.example.pattern", "https://git.example.org/pattern.git", tags="^v[\\d.]+$"),
     svn("org.example.subversion", "https://svn.example.org/subversion/trunk"),
     git("org.example.suite.chat", "https://git.example.org/suite.git", tags="^chat-"),

@@ -73,6 +73,7 @@ _PAGE = """\
 <h4>All apps</h4>
 <p>{% for app in apps %}<a href="#/{{ app.to }}">{{ app.text }}</a> {{ app.result }}
 {{- ", " if not loop.last }}{% else %}none was built yet{% endfor %}</p>
+{{ table("Apps to be checked", ["app", "since", "failed checks", "again"], due, due_more, "none") }}
 {{ table("Dead repositories", ["repository", "apps", "since", "why"], dead, dead_more, "none") }}
 <h4>Configuration</h4>
 <p>{{ generated }}</p>
@@ -94,7 +95,8 @@ class Dashboard:
         """Runs in a thread of its own."""
         master = self.buildbot_api.master
         found = threads.blockingCallFromThread(reactor, master.db.pool.do, _read, master.db.model)
-        found |= _sources(output.folder(master)) | {"generated": _generated()}
+        folder = output.folder(master)
+        found |= _sources(folder) | _due(folder) | {"generated": _generated()}
         body = self._page.render(found).encode()
         headers = [
             ("Content-Type", "text/html; charset=utf-8"),
@@ -305,6 +307,21 @@ def _sources(folder: Path) -> dict[str, Any]:
         ],
         "dead_more": len(dead) - _ROWS,
     }
+
+
+def _due(folder: Path) -> dict[str, Any]:
+    """Who is checked until that succeeds; those first whose checks fail."""
+    listed = [
+        entry
+        for path in sorted(folder.glob("status/due-*.json"))
+        for entry in _document(path) or ()
+    ]
+    listed.sort(key=lambda entry: (-entry["failed"], entry["since"]))
+    rows = [
+        (entry["app"], entry["since"], entry["failed"], entry["again"] or "now")
+        for entry in listed[:_ROWS]
+    ]
+    return {"due": rows, "due_more": len(listed) - _ROWS}
 
 
 def _generated() -> str:

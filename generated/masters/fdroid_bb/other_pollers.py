@@ -25,8 +25,12 @@ _FOLDER = PurePosixPath("app-sources")
 class _Steady(ReconfigurablePollingChangeSource):
     """Left alone by a reconfig that does not change it, and polled at the app's own place."""
 
+    # For the scheduler: seconds between two checks whatever is seen here.
+    checkInterval: int | None = None
+
     @defer.inlineCallbacks
     def reconfigServiceWithSibling(self, sibling: Any) -> Any:
+        self.checkInterval = sibling.checkInterval
         same = (
             type(self) is type(sibling)
             and self._config_args == sibling._config_args
@@ -59,10 +63,11 @@ def app_hg_poller(
     *,
     branch: str | None = None,
     pollInterval: int = 6 * 60 * 60,
+    checkInterval: int | None = None,
     category: str = "app-source",
 ) -> HgPoller:
     """Watch a branch of a Mercurial repository (default: `default`)."""
-    return AppHgPoller(
+    poller = AppHgPoller(
         repourl,
         name=app_id,
         project=app_id,
@@ -71,6 +76,8 @@ def app_hg_poller(
         pollInterval=pollInterval,
         category=category,
     )
+    poller.checkInterval = checkInterval
+    return poller
 
 
 def app_svn_poller(
@@ -78,10 +85,11 @@ def app_svn_poller(
     repourl: str,
     *,
     pollInterval: int = 6 * 60 * 60,
+    checkInterval: int | None = None,
     category: str = "app-source",
 ) -> SVNPoller:
     """Watch a folder of a Subversion repository, all that is below it."""
-    return AppSvnPoller(
+    poller = AppSvnPoller(
         repourl,
         name=app_id,
         project=app_id,
@@ -89,3 +97,5 @@ def app_svn_poller(
         pollInterval=pollInterval,
         category=category,
     )
+    poller.checkInterval = checkInterval
+    return poller

@@ -94,6 +94,7 @@ fn table(out: &mut dyn Write, records: &[Record]) -> io::Result<()> {
             Record::App { poller: Ok(poller), .. } => {
                 let watch = match &poller.watch {
                     Watch::GitTags { tags } if tags.is_empty() => "tags".to_owned(),
+                    Watch::GitTagsAndHead => "tags and the default branch".to_owned(),
                     Watch::GitTags { tags } => format!("tags {}", shown(tags)),
                     Watch::GitBranch { branch: None } | Watch::Hg { branch: None } => {
                         "default branch".to_owned()

@@ -193,6 +193,7 @@ impl<'a> Polled<'a> {
         });
         let is_news = match &poller.watch {
             Watch::GitTags { tags } => Some(pattern::matches(tags, tag)),
+            Watch::GitTagsAndHead => Some(true),
             _ => None,
         };
         Self {
@@ -208,6 +209,9 @@ impl<'a> Polled<'a> {
     fn say(&self, out: &mut dyn Write) -> io::Result<()> {
         let news = match &self.poller.watch {
             Watch::GitTags { tags } if tags.is_empty() => "any new or moved tag".to_owned(),
+            Watch::GitTagsAndHead => {
+                "any new or moved tag, or a new commit on the default branch".to_owned()
+            }
             Watch::GitTags { tags } => {
                 format!("a new or moved tag that matches `{}`", shown(tags))
             }
@@ -229,6 +233,8 @@ impl<'a> Polled<'a> {
             out,
             "  polled    each {every}, next at {hour:02}:{minute:02}:{second:02} UTC, in {wait}"
         )?;
+        let check = seconds(self.poller.check_interval);
+        writeln!(out, "  checked   each {check} besides, whatever its source says")?;
         if !self.shared.is_empty() {
             let names: Vec<&str> = self.shared.iter().map(|id| id.as_str()).collect();
             writeln!(out, "            by one call with {}", list(&names))?;

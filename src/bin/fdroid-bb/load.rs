@@ -62,13 +62,17 @@ pub fn load(
     let pollers = read.apps.pollers();
     let repositories = polls::repositories(&pollers);
     let load = Load::of(&repositories);
-    let capacities = capacities(&read.description.pipeline);
+    // Checks a day that come with time alone.
+    let checks: f64 =
+        pollers.iter().map(|(_, p)| DAY as f64 / p.check_interval.max(1) as f64).sum();
+    let capacities = capacities(&read.description.pipeline, checks);
     if format == Format::Json {
         let document = json!({
             "polls-per-minute": load.all,
             "hosts": load.hosts,
             "repositories": repositories.len(),
             "apps": pollers.len(),
+            "checks-per-day": checks,
             "workers": capacities,
         });
         serde_json::to_writer_pretty(&mut *out, &document)?;
@@ -85,6 +89,7 @@ pub fn load(
     if busiest.len() > HOSTS {
         writeln!(out, "          and {} more hosts", busiest.len() - HOSTS)?;
     }
+    writeln!(out, "checks    {checks:.1} a day of apps whose source says nothing new")?;
     for capacity in &capacities {
         let machines = count(capacity.machines, "machine");
         let share = capacity.scheduled_share * 100.0;
@@ -110,7 +115,7 @@ pub fn load(
     Ok(Exit::Clean)
 }
 
-fn capacities(pipeline: &Pipeline) -> Vec<Capacity<'_>> {
+fn capacities(pipeline: &Pipeline, checks: f64) -> Vec<Capacity<'_>> {
     let mut capacities = Vec::new();
     for (name, master) in &pipeline.masters {
         for (worker, content) in &master.workers {
@@ -126,7 +131,7 @@ fn capacities(pipeline: &Pipeline) -> Vec<Capacity<'_>> {
                     Asked {
                         builder: name.as_str(),
                         longest,
-                        scheduled: scheduled(master, name.as_str(), 0),
+                        scheduled: scheduled(master, name.as_str(), checks, 0),
                         possible: machines as f64 * DAY as f64 / longest.max(1) as f64,
                     }
                 })
@@ -150,7 +155,7 @@ fn longest(builder: &Builder) -> i64 {
 }
 
 /// How many builds of a builder come by the clock in a day, those after other builders among them.
-fn scheduled(master: &Master, builder: &str, depth: usize) -> f64 {
+fn scheduled(master: &Master, builder: &str, checks: f64, depth: usize) -> f64 {
     // Builders that start each other are refused before.
     if depth > master.builders.len() {
         return 0.0;
@@ -161,10 +166,9 @@ fn scheduled(master: &Master, builder: &str, depth: usize) -> f64 {
         .map(|scheduler| match &scheduler.on {
             Trigger::Daily(_) => 1.0,
             Trigger::Every(interval) => DAY as f64 / interval.as_secs().max(1) as f64,
-            Trigger::After(upstream) => scheduled(master, upstream.as_str(), depth + 1),
-            Trigger::AppSource | Trigger::Fdroiddata | Trigger::Person | Trigger::Submitted(_) => {
-                0.0
-            }
+            Trigger::After(upstream) => scheduled(master, upstream.as_str(), checks, depth + 1),
+            Trigger::AppSource => checks,
+            Trigger::Fdroiddata | Trigger::Person | Trigger::Submitted(_) => 0.0,
         })
         .sum()
 }

@@ -159,7 +159,7 @@ fn parts<'a>(parts: impl Iterator<Item = (&'a str, usize)>) -> String {
 /// The version control system that a poller asks.
 pub fn kind(poller: &Poller) -> &'static str {
     match poller.watch {
-        Watch::GitTags { .. } | Watch::GitBranch { .. } => "git",
+        Watch::GitTags { .. } | Watch::GitTagsAndHead | Watch::GitBranch { .. } => "git",
         Watch::Hg { .. } => "hg",
         Watch::Svn => "svn",
     }
