@@ -80,6 +80,11 @@ if [[ ! -e $folder/complete ]]; then
     trap 'rm -rf "$work"' EXIT
     "$here/images.sh" "$work" "$pip" >&2
     cp -r "$work"/{root.tar,fdroid.tar,systemd.tar,wheels,*.box} "$folder"
+    # Prometheus's tool to test rules, without the service that its package would start.
+    chmod 755 "$work"
+    (cd "$work" && { apt-get download -q prometheus || { apt-get update -q && apt-get download -q prometheus; }; } >&2)
+    dpkg-deb --extract "$work"/prometheus_*.deb "$work/prometheus"
+    cp "$work/prometheus/usr/bin/promtool" "$folder"
     touch "$folder/complete"
 fi
 
