@@ -133,6 +133,10 @@ class Applied:
         """Write the metadata of an app."""
         (self.data / f"metadata/{name}.yml").write_text(text.replace("NAME", name))
 
+    def remove(self, name: str) -> None:
+        """Delete the metadata of an app."""
+        (self.data / f"metadata/{name}.yml").unlink()
+
     def set_views(self, views: str) -> None:
         """Describe other web pages, which a master reads when it starts."""
         text = re.sub(r"^views = .*\n", "", self.config.read_text(), flags=re.MULTILINE)
