@@ -721,9 +721,15 @@ fn the_load_is_told() {
         "{}",
         run.stdout
     );
+    let run_text = run.stdout;
     let run = sandbox.run(&["load", "--format", "json"]).ends(0);
     let told: Value = serde_json::from_str(&run.stdout).unwrap();
     assert_eq!(told["apps"], 2);
+    // Each is checked once a week.
+    assert!((told["checks-per-day"].as_f64().unwrap() - 2.0 / 7.0).abs() < 1e-9);
+    assert_eq!(told["workers"][0]["builders"][0]["checks"], told["checks-per-day"]);
+    let said = "          and 0.3 checks a day when nothing else waits: none is late if one takes ";
+    assert!(run_text.contains(said), "{run_text}");
     assert!((told["polls-per-minute"].as_f64().unwrap() - 2.0 / 360.0).abs() < 1e-9);
 }
 

@@ -310,11 +310,16 @@ def test_many_tags_are_one_build(world: World) -> None:
 
 
 def test_tags_wait_also_over_a_restart(world: World) -> None:
-    for app in ("a", "b", "c"):
-        world.send(f"org.example.{app}", "tag")
+    apps = {f"org.example.{app}:" for app in "abc"}
+    world.send_together([app.removesuffix(":") for app in sorted(apps)], "tag")
     world.master.kill()
     world.master.start()
-    assert sorted(map(what, world.builds(3))) == [f"org.example.{app}:" for app in "abc"]
+
+    def built() -> bool:
+        builds = world.master.rest("builds?property=*")["builds"]
+        return {what(build) for build in builds if build["results"] == SUCCESS} == apps
+
+    wait_for("a good build of each", built)
 
 
 def test_of_equal_requests_that_wait_one_is_built(world: World) -> None:

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use fdroid_bb::config::{TimeLimit, Trigger};
-use fdroid_bb::pipeline::{Builder, Master, Pipeline};
+use fdroid_bb::pipeline::{Builder, Master, Pipeline, Scheduler};
 use fdroid_bb::polls::{self, Load};
 use fdroid_bb::text::count;
 use serde::Serialize;
@@ -41,6 +41,8 @@ struct Asked<'a> {
     longest: i64,
     /// Builds a day that come by the clock.
     scheduled: f64,
+    /// Checks a day of apps whose source says nothing new. They give way to all other builds.
+    checks: f64,
     /// How many builds a day all machines can do at least, if they do nothing else.
     possible: f64,
 }
@@ -102,6 +104,15 @@ pub fn load(
                 "{:.0} a day at least; {:.1} by the clock",
                 asked.possible, asked.scheduled
             )?;
+            if asked.checks > 0.0 {
+                let minutes = capacity.machines as f64 * DAY as f64 / asked.checks / 60.0;
+                writeln!(
+                    out,
+                    "          and {:.1} checks a day when nothing else waits: none is late if one \
+                     takes {minutes:.1} min",
+                    asked.checks
+                )?;
+            }
         }
         writeln!(out, "          builds by the clock take {share:.0} % of their time at most")?;
         if capacity.scheduled_share > 1.0 {
@@ -131,7 +142,8 @@ fn capacities(pipeline: &Pipeline, checks: f64) -> Vec<Capacity<'_>> {
                     Asked {
                         builder: name.as_str(),
                         longest,
-                        scheduled: scheduled(master, name.as_str(), checks, 0),
+                        scheduled: scheduled(master, name.as_str(), 0),
+                        checks: if is_checked(master, name.as_str()) { checks } else { 0.0 },
                         possible: machines as f64 * DAY as f64 / longest.max(1) as f64,
                     }
                 })
@@ -154,8 +166,14 @@ fn longest(builder: &Builder) -> i64 {
     builder.steps.iter().map(|step| limit(&step.timeout)).sum()
 }
 
+/// Whether a builder checks the apps whose source is polled.
+fn is_checked(master: &Master, builder: &str) -> bool {
+    let starts = |s: &&Scheduler| s.builders.iter().any(|b| b.as_str() == builder);
+    master.schedulers.values().filter(starts).any(|s| s.on == Trigger::AppSource)
+}
+
 /// How many builds of a builder come by the clock in a day, those after other builders among them.
-fn scheduled(master: &Master, builder: &str, checks: f64, depth: usize) -> f64 {
+fn scheduled(master: &Master, builder: &str, depth: usize) -> f64 {
     // Builders that start each other are refused before.
     if depth > master.builders.len() {
         return 0.0;
@@ -166,9 +184,10 @@ fn scheduled(master: &Master, builder: &str, checks: f64, depth: usize) -> f64 {
         .map(|scheduler| match &scheduler.on {
             Trigger::Daily(_) => 1.0,
             Trigger::Every(interval) => DAY as f64 / interval.as_secs().max(1) as f64,
-            Trigger::After(upstream) => scheduled(master, upstream.as_str(), checks, depth + 1),
-            Trigger::AppSource => checks,
-            Trigger::Fdroiddata | Trigger::Person | Trigger::Submitted(_) => 0.0,
+            Trigger::After(upstream) => scheduled(master, upstream.as_str(), depth + 1),
+            Trigger::AppSource | Trigger::Fdroiddata | Trigger::Person | Trigger::Submitted(_) => {
+                0.0
+            }
         })
         .sum()
 }
