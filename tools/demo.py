@@ -45,7 +45,6 @@ def make_secrets(config: str, basedir: Path) -> None:
         if not path.exists():
             path.touch(mode=0o600)
             path.write_text(secrets.token_urlsafe(24))
-            print(f"demo: the secret {name} is in {path}", flush=True)
 
 
 def start(source: Path, basedir: Path) -> subprocess.Popen[bytes]:
@@ -126,7 +125,8 @@ def main() -> None:
             if port := web_port((source / "master.cfg").read_text()):
                 wait_until_it_answers(port, process, basedir / "twistd.log")
                 print(f"demo: {source.name} runs at http://localhost:{port}/", flush=True)
-        print("demo: log in there as `demo`; the secret web-demo is the password", flush=True)
+        password = folder / "example/secrets/web-demo"
+        print(f"demo: log in there as `demo`; the password is in {password}", flush=True)
         print("demo: Ctrl-C stops it", flush=True)
         while all(process.poll() is None for process in processes):
             time.sleep(0.5)
