@@ -531,6 +531,12 @@ fn json_is_one_document() {
     let run = sandbox.run(&["generate", "--format", "json"]).ends(4);
     let document: Value = serde_json::from_str(&run.stdout).unwrap();
     assert!(document["vanishing"].as_str().unwrap().contains("would vanish"));
+    // Where nobody can tell, nothing is written either.
+    let old = sandbox.path("generated/masters/main/pollers.py");
+    fs::write(&old, b"\xff").unwrap();
+    let said = sandbox.run(&["generate"]).ends(4).stderr;
+    assert!(said.contains("so nobody can tell which pollers would vanish"), "{said}");
+    assert_eq!(fs::read(old).unwrap(), b"\xff");
 }
 
 #[test]

@@ -79,7 +79,7 @@ fn compile_and_bring(
         return Ok(exit);
     }
     diff::say(&compiled.diff, &options.shown, out)?;
-    let Compiled { set, provenance, diff, read, .. } = compiled;
+    let Compiled { set, provenance, model, diff, read, .. } = compiled;
     let pollers = set.texts().filter_map(|(path, text)| {
         let master = path.strip_suffix(POLLERS)?.strip_suffix('/')?;
         Some((master.to_owned(), polled_apps(text).len()))
@@ -89,11 +89,11 @@ fn compile_and_bring(
     let exit = if options.shown.format == DiffFormat::Json {
         // What became of the masters is no part of the document.
         let mut told = Vec::new();
-        let exit = bring(&output, &new, &options.masters, &mut told, err)?;
+        let exit = bring(&output, &new, &model, &options.masters, &mut told, err)?;
         err.write_all(&told)?;
         exit
     } else {
-        bring(&output, &new, &options.masters, out, err)?
+        bring(&output, &new, &model, &options.masters, out, err)?
     };
     // Only now: had it failed, what was rolled back to would be replaced by the next run.
     if exit == Exit::Clean
@@ -136,15 +136,16 @@ fn say_error(error: &WriteError, err: &mut dyn Write) -> io::Result<Exit> {
     Ok(Exit::Invalid)
 }
 
-/// Brings a set to the masters of this machine, and says what became of each.
-pub fn bring(
+/// Brings a set, which describes `model`, to the masters of this machine, and says what became of
+/// each.
+fn bring(
     output: &Output,
     new: &New<'_>,
+    model: &Model,
     asked: &Masters,
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> io::Result<Exit> {
-    let model = Model::read(new.set.texts()).unwrap_or_default();
     let names = new.set.iter().filter_map(|(path, _)| path.strip_suffix("/master.cfg"));
     let masters = Basedir::find(&asked.basedirs, names);
     if masters.is_empty() {
@@ -159,7 +160,7 @@ pub fn bring(
         allow_restart: asked.allow_restart,
         patience: Duration::from_secs(asked.patience.unwrap_or(usual)),
     };
-    for idle in idle_workers(&model) {
+    for idle in idle_workers(model) {
         writeln!(err, "warning: no builder uses the worker {idle}")?;
     }
     let mut steps = Vec::new();
@@ -293,7 +294,7 @@ pub fn rollback(
         return Ok(Exit::Invalid);
     }
     let new = New { set: &set, provenance: &chosen.provenance, diff: &diff };
-    let exit = bring(&output, &new, asked, out, err)?;
+    let exit = bring(&output, &new, &after, asked, out, err)?;
     writeln!(err, "nothing replaces what is there by itself until `fdroid-bb apply --release`")?;
     Ok(exit)
 }

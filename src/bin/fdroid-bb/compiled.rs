@@ -25,6 +25,8 @@ pub struct Compiled {
     /// The new one.
     pub set: OutputSet,
     pub provenance: Value,
+    /// What the new one describes.
+    pub model: Model,
     pub diff: Diff,
 }
 
@@ -87,10 +89,11 @@ pub fn compile(
         Ok(set) => set,
         Err(error) => return stop(err, error.to_string(), &error.help(), Exit::Invalid),
     };
-    let diff = match (Model::read(old.texts()), Model::read(set.texts())) {
+    let (model, diff) = match (Model::read(old.texts()), Model::read(set.texts())) {
         (Ok(before), Ok(after)) => {
             let causes = Causes::new(Some(&read.description), None, Some(Apps::new(&read.apps)));
-            Diff::new(&before, &after, &causes)
+            let diff = Diff::new(&before, &after, &causes);
+            (after, diff)
         }
         (Err(error), _) | (_, Err(error)) => {
             let help = "the file was edited: put it back, or write it anew with `generate`";
@@ -101,5 +104,5 @@ pub fn compile(
         "fdroid-bb": env!("CARGO_PKG_VERSION"),
         "fdroiddata": read.tree.commit,
     });
-    Ok(Ok(Compiled { read, old, set, provenance, diff }))
+    Ok(Ok(Compiled { read, old, set, provenance, model, diff }))
 }

@@ -5,6 +5,8 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use tempfile::NamedTempFile;
+
 /// Writes a file under another name and then gives it its own, so that nobody reads half of it and
 /// a full disk or Ctrl-C leaves the old one. What is no regular file, such as `/dev/stdout`, is
 /// written to as it is.
@@ -18,13 +20,27 @@ pub fn replace(file: &Path, text: &str, permissions: Option<u32>) -> io::Result<
         return fs::write(file, text);
     }
     let exact = permissions.map(Permissions::from_mode).or(old.map(|old| old.permissions()));
-    let folder = file.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-    let mut staged =
-        tempfile::Builder::new().permissions(Permissions::from_mode(0o666)).tempfile_in(folder)?;
+    let staged = stage(folder_of(file), text)?;
     if let Some(exact) = exact {
         staged.as_file().set_permissions(exact)?;
     }
-    staged.write_all(text.as_bytes())?;
     staged.persist(file)?;
     Ok(())
+}
+
+/// The same for a file that must not be there yet.
+pub fn create(file: &Path, text: &str) -> io::Result<()> {
+    stage(folder_of(file), text)?.persist_noclobber(file)?;
+    Ok(())
+}
+
+fn folder_of(file: &Path) -> &Path {
+    file.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."))
+}
+
+fn stage(folder: &Path, text: &str) -> io::Result<NamedTempFile> {
+    let mut staged =
+        tempfile::Builder::new().permissions(Permissions::from_mode(0o666)).tempfile_in(folder)?;
+    staged.write_all(text.as_bytes())?;
+    Ok(staged)
 }

@@ -136,21 +136,36 @@ pub fn output_set(files: BTreeMap<String, String>) -> Result<OutputSet, WriteErr
     Ok(set)
 }
 
-/// What to say if more than `limit` percent of a master's pollers would vanish.
+/// What to say if more than `limit` percent of a master's pollers would vanish, or if nobody can
+/// tell.
 pub fn vanishing(folder: &Path, files: &BTreeMap<String, String>, limit: u8) -> Option<String> {
-    let folders = std::fs::read_dir(folder.join(SET_DIR)).ok()?.flatten();
+    let unknown = |path: &Path, error: &io::Error| {
+        let path = path.display();
+        format!("`{path}` cannot be read, so nobody can tell which pollers would vanish: {error}")
+    };
+    let set = folder.join(SET_DIR);
+    let folders = match std::fs::read_dir(&set) {
+        Ok(folders) => folders,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(error) => return Some(unknown(&set, &error)),
+    };
     let mut masters: Vec<String> = folders
+        .flatten()
         .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
         .filter_map(|entry| entry.file_name().into_string().ok())
         .collect();
     masters.sort();
     masters.iter().find_map(|master| {
-        let file = folder.join(SET_DIR).join(master).join(POLLERS);
+        let file = set.join(master).join(POLLERS);
         let new = files.get(&format!("{master}/{POLLERS}")).map_or("", String::as_str);
         if write::holds(&file, new.as_bytes()).unwrap_or(false) {
             return None;
         }
-        let old = std::fs::read_to_string(file).ok()?;
+        let old = match std::fs::read_to_string(&file) {
+            Ok(old) => old,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => return Some(unknown(&file, &error)),
+        };
         let apps = polled_apps(&old);
         let mut now = polled_apps(new).into_iter().peekable();
         let mut gone = apps.clone();

@@ -20,6 +20,7 @@ mod stream;
 mod watch;
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -153,9 +154,7 @@ fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
         }
         Command::Init => init(&inputs, out, err),
         Command::Man { folder } => {
-            let written = std::fs::create_dir_all(&folder)
-                .and_then(|()| clap_mangen::generate_to(Cli::command(), &folder));
-            if let Err(error) = written {
+            if let Err(error) = man(&folder) {
                 writeln!(err, "error: `{}` cannot be written: {error}", folder.display())?;
                 writeln!(err, "help: give another folder")?;
                 return Ok(Exit::Invalid);
@@ -196,13 +195,23 @@ fn graph(
     }
 }
 
+/// Writes the manual pages, each whole or not at all.
+fn man(folder: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    let staged = tempfile::tempdir_in(folder)?;
+    clap_mangen::generate_to(Cli::command(), staged.path())?;
+    for page in std::fs::read_dir(staged.path())? {
+        let page = page?;
+        std::fs::rename(page.path(), folder.join(page.file_name()))?;
+    }
+    Ok(())
+}
+
 /// Writes a first description, but never over one that is there.
 fn init(inputs: &Inputs, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
     let file = &inputs.config;
-    let written =
-        std::fs::File::create_new(file).and_then(|mut new| new.write_all(INIT.as_bytes()));
     let shown = file.display();
-    match written {
+    match file::create(file, INIT) {
         Ok(()) => {
             writeln!(out, "wrote {shown}")?;
             writeln!(out, "next: fdroid-bb check --config {shown} --fdroiddata PATH")?;
