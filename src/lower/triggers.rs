@@ -33,7 +33,7 @@ fn call(pipeline: &Pipeline, master: &Master, name: &Name, scheduler: &Scheduler
     let on_change = |category: &str| on_change_by("ChangeScheduler", category);
     let call = match &scheduler.on {
         Trigger::AppSource => on_change_by("AppSourceScheduler", APP_SOURCE)
-            .kwarg_opt("repeats", scheduler.checks_per_day.map(i64::from))
+            .kwarg_opt("checksPerDay", scheduler.checks_per_day.map(i64::from))
             .kwarg("checkInterval", pipeline.apps.check_interval.as_secs()),
         Trigger::Fdroiddata => on_change(FDROIDDATA),
         Trigger::Submitted(category) => on_change(category.as_str()),

@@ -66,35 +66,36 @@ class Due:
     failures: list[float] = field(default_factory=list)
     again: float | None = None
 
-    def fail(self, now: float, repeats: int) -> None:
+    def fail(self, now: float, per_day: int) -> None:
         """Note a failure: when to try again, so that there are no more than so many in a day."""
         self.failed += 1
-        self.failures = [*self.failures, now][-repeats:]
+        self.failures = [*self.failures, now][-per_day:]
         pause = min(FIRST_PAUSE * 2 ** min(self.failed - 1, 10), DAY)
         self.again = now + pause
-        if len(self.failures) == repeats:
+        if len(self.failures) == per_day:
             self.again = max(self.again, self.failures[0] + DAY)
 
 
 class AppSourceScheduler(ChangeScheduler):
     """Asks for a check of each app whose source changes, until a check has succeeded.
 
-    A failed or lost check is repeated, at most `repeats` times a day. Besides, each app that is
-    polled is checked every `checkInterval` seconds, or as its poller says, at the lowest priority.
+    A failed or lost check is repeated, at most `checksPerDay` times a day. Besides, each app that
+    is polled is checked every `checkInterval` seconds, or as its poller says, at the lowest
+    priority.
     """
 
     def checkConfig(  # type: ignore[override]
-        self, *, repeats: int = 5, checkInterval: int = WEEK, **kwargs: Any
+        self, *, checksPerDay: int = 5, checkInterval: int = WEEK, **kwargs: Any
     ) -> None:
         """Take two arguments more."""
         super().checkConfig(**kwargs)
 
     @defer.inlineCallbacks
     def reconfigService(  # type: ignore[override]
-        self, *, repeats: int = 5, checkInterval: int = WEEK, **kwargs: Any
+        self, *, checksPerDay: int = 5, checkInterval: int = WEEK, **kwargs: Any
     ) -> Any:
         """Take the arguments, at the start and later."""
-        self.repeats = repeats
+        self.checksPerDay = checksPerDay
         self.checkInterval = checkInterval
         yield super().reconfigService(**kwargs)
 
@@ -197,7 +198,7 @@ class AppSourceScheduler(ChangeScheduler):
             await self._ended(app, results)
 
     async def _ended(self, app: str, results: int | None) -> None:
-        """Note how the newest check of an app ended; None if there is no trace of it."""
+        """Note how the newest check of an app ended; `results` is None if nobody knows."""
         due, now = self._due[app], self.master.reactor.seconds()
         if due.buildset is not None:
             self._app_of.pop(due.buildset, None)
@@ -207,8 +208,8 @@ class AppSourceScheduler(ChangeScheduler):
             # Another request took its place, of which is not known how it ends.
             due.again = now + FIRST_PAUSE
         else:
-            due.fail(now, self.repeats)
-            if due.failed == self.repeats:
+            due.fail(now, self.checksPerDay)
+            if due.failed == self.checksPerDay:
                 log.msg(f"{self.name}: {app}: {due.failed} checks in a row have failed")
         await self._save(app)
 
@@ -217,6 +218,9 @@ class AppSourceScheduler(ChangeScheduler):
         return done.addErrback(lambda f: log.err(f, "while looking who is to be checked"))
 
     async def _look(self) -> None:
+        if not self.enabled:
+            # Switched off on the web page.
+            return
         now = self.master.reactor.seconds()
         sources = {
             str(source.name): source
@@ -253,8 +257,6 @@ class AppSourceScheduler(ChangeScheduler):
     async def _add_check(
         self, app: str, source: Any, stamp: int | None, reason: str, priority: int
     ) -> Any:
-        properties = Properties(packageName=app)
-        properties.updateFromProperties(self.properties)
         of_now = {
             "codebase": "",
             "project": app,
@@ -262,28 +264,19 @@ class AppSourceScheduler(ChangeScheduler):
             "branch": None,
             "revision": None,
         }
-        updates = self.master.data.updates
-        return await updates.addBuildset(
-            scheduler=self.name,
-            sourcestamps=[of_now if stamp is None else stamp],
-            reason=reason,
-            waited_for=False,
-            properties=await properties.render(properties.asDict()),
-            builderids=[await updates.findBuilderId(name) for name in self.builderNames],
-            external_idstring=None,
-            priority=priority,
-        )
+        properties = Properties(packageName=app)
+        return await self._request(stamp or of_now, properties, reason, priority)
 
     async def _report(self, now: float) -> None:
         """Write who is due, for people and for Prometheus."""
-        failing = [app for app, due in self._due.items() if due.failed >= self.repeats]
+        failing = [app for app, due in self._due.items() if due.failed >= self.checksPerDay]
         entries = [
             {
                 "app": app,
                 "since": _time(due.since),
                 "failed": due.failed,
                 "again": None if due.again is None else _time(due.again),
-                "failing": due.failed >= self.repeats,
+                "failing": due.failed >= self.checksPerDay,
             }
             for app, due in sorted(self._due.items())
             # A check of one that is as ever is no news.

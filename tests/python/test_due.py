@@ -32,7 +32,7 @@ async def _nothing_new(*_: object) -> refs.Answer:
 class OnARealMaster(Simulated):
     """Nothing is built: the test says how each check ends."""
 
-    repeats = 5
+    checks_per_day = 5
 
     async def begin(self, apps: dict[str, dict[str, Any]]) -> Any:
         """A master with these apps, on the database of the one before."""
@@ -51,7 +51,7 @@ class OnARealMaster(Simulated):
                     name="sources",
                     builderNames=["b"],
                     change_filter=util.ChangeFilter(category="app-source"),
-                    repeats=self.repeats,
+                    checksPerDay=self.checks_per_day,
                 )
             ],
             "change_source": [
@@ -84,13 +84,18 @@ class OnARealMaster(Simulated):
         found = await self.master.data.get(("buildrequests",), filters=[unfinished])
         return list(found)
 
+    async def app_of(self, request: dict[str, Any]) -> str:
+        """Whom a request is for."""
+        buildset = await self.master.data.get(("buildsets", request["buildsetid"]))
+        return str(buildset["sourcestamps"][0]["project"])
+
     async def end(self, results: int) -> list[str]:
         """End all that wait; whose they were."""
         apps = []
         for request in await self.waiting():
-            buildset = await self.master.data.get(("buildsets", request["buildsetid"]))
-            apps.append(buildset["sourcestamps"][0]["project"])
-            found = await self.master.data.get(("buildsets", buildset["bsid"], "properties"))
+            apps.append(await self.app_of(request))
+            path = ("buildsets", request["buildsetid"], "properties")
+            found = await self.master.data.get(path)
             assert found["packageName"][0] == apps[-1]
             number = request["buildrequestid"]
             await self.master.data.updates.claimBuildRequests([number])
@@ -154,7 +159,7 @@ class OnARealMaster(Simulated):
 
     async def never(self) -> None:
         """At most three times a day, as it was told."""
-        self.repeats = 3
+        self.checks_per_day = 3
         tested = await self.begin({"a.b": {}})
         await self.release("a.b")
         times = []
@@ -189,6 +194,31 @@ class OnARealMaster(Simulated):
         assert await self.end(FAILURE) == ["a.b"]
         assert await self.until_asked() == ["a.b"]
         await self.end(SUCCESS)
+        await tested.shutdown()
+
+    @defer.inlineCallbacks
+    def test_who_is_switched_off_asks_for_nothing(self) -> Any:
+        yield defer.ensureDeferred(self.switched_off())
+
+    async def switched_off(self) -> None:
+        """On the web page, and also after a restart."""
+        self.patch(due, "TICK", 1800)
+        apps = {f"org.n{n}": {"checkInterval": HOUR} for n in range(3)}
+        tested = await self.begin(apps)
+        [scheduler] = [s for s in self.master.scheduler_manager if s.name == "sources"]
+        await self.master.data.updates.schedulerEnable(scheduler.serviceid, False)
+        await self.settle()
+        await self.pass_time(6 * HOUR, 1800)
+        assert await self.waiting() == []
+        await tested.shutdown()
+        tested = await self.begin(apps)
+        await self.pass_time(6 * HOUR, 1800)
+        assert await self.waiting() == []
+        [scheduler] = [s for s in self.master.scheduler_manager if s.name == "sources"]
+        await self.master.data.updates.schedulerEnable(scheduler.serviceid, True)
+        await self.settle()
+        await self.pass_time(6 * HOUR, 1800)
+        assert {await self.app_of(request) for request in await self.waiting()} == set(apps)
         await tested.shutdown()
 
     @defer.inlineCallbacks
@@ -231,7 +261,7 @@ c["workers"].append(worker.LocalWorker("local"))
 c["builders"].append(util.BuilderConfig(name="check", workernames=["local"],
     factory=util.BuildFactory([steps.ShellCommand(command=["sh", "-c", "test -e OPEN"])])))
 c["schedulers"].append(AppSourceScheduler(name="sources", builderNames=["check"],
-    change_filter=util.ChangeFilter(category="app-source"), treeStableTimer=1, repeats=100))
+    change_filter=util.ChangeFilter(category="app-source"), treeStableTimer=1, checksPerDay=100))
 c["change_source"] = [
     AppGitPoller("org.example.app", URL, tags="", pollInterval=1, allow_protocol="http")]
 """

@@ -40,11 +40,19 @@ class ChangeScheduler(AnyBranchScheduler):
             change = await self.master.db.changes.getChange(changeid)
             for name, (value, _) in change.properties.items():
                 properties.setProperty(name, value, "Change")
+        return await self._request(change.sourcestampid, properties, reason, priority)
+
+    async def _request(
+        self, stamp: int | dict[str, Any], properties: Properties, reason: str, priority: int
+    ) -> tuple[int, dict[int, int]]:
+        """Ask for builds of a source stamp, which is given by its id or made: the id of the
+        buildset, and those of the requests by the ids of their builders.
+        """
         properties.updateFromProperties(self.properties)
         updates = self.master.data.updates
-        return await updates.addBuildset(
+        found: tuple[int, dict[int, int]] = await updates.addBuildset(
             scheduler=self.name,
-            sourcestamps=[change.sourcestampid],
+            sourcestamps=[stamp],
             reason=reason,
             waited_for=False,
             properties=await properties.render(properties.asDict()),
@@ -53,6 +61,7 @@ class ChangeScheduler(AnyBranchScheduler):
             external_idstring=None,
             priority=priority,
         )
+        return found
 
     def getTimerNameForChange(self, change: Any) -> str:
         """One timer for each app."""
