@@ -116,7 +116,7 @@ pub enum Refusal {
 pub struct Failure {
     /// Why.
     pub refusal: Refusal,
-    /// Whether a master was told of the new set at all.
+    /// What was done to put things right.
     pub undone: Undone,
 }
 

@@ -84,7 +84,7 @@ def test_ctrl_c_in_the_middle_of_apply_leaves_the_old_set(applied: Applied) -> N
         applied.fault("checkconfig", None)
     assert applied.files() == before
     assert applied.pollers() == pollers
-    # And nothing of it is in the way of the next.
+    # The next run finds nothing left over.
     status, said = on_a_terminal(applied.arguments("apply"))
     assert status == 0, said
     assert "org.example.interrupted" in applied.pollers()

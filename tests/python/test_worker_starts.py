@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What people are told of workers that cannot be started, which Buildbot tries for ever."""
+"""Reports of workers that cannot be started, which Buildbot retries for ever."""
 
 from __future__ import annotations
 

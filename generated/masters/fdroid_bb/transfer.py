@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
@@ -40,7 +41,7 @@ _SUMMARY = 200
 _SUM = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 
 
-class Transfer(BuildStep):
+class Transfer(BuildStep, ABC):
     """Copies `source` to `to` within `limit` seconds. Paths on the worker start at the build's own
     folder, those on the master lie below its output directory.
     """
@@ -75,9 +76,9 @@ class Transfer(BuildStep):
         self.descriptionDone = [why[:_SUMMARY]]
         return FAILURE
 
+    @abstractmethod
     async def copy(self) -> None:
         """Do it. Refused or OSError where it fails."""
-        raise NotImplementedError
 
     def _give_up(self) -> None:
         self._late = True
