@@ -62,46 +62,55 @@ macro_rules! runtime_files {
 
 const RUNTIME_FILES: &[(&str, &str)] = runtime_files![
     "__init__.py",
-    "app_git_poller.py",
-    "app_page.py",
-    "auth.py",
-    "check_properties.py",
-    "claims.py",
-    "commands.py",
-    "conditions.py",
-    "daily.py",
-    "dashboard.py",
-    "due.py",
-    "health.py",
-    "hosts.py",
-    "live.py",
-    "ls_remote.py",
-    "other_pollers.py",
-    "output.py",
-    "patient_git.py",
-    "placement.py",
-    "process.py",
-    "queue.py",
-    "reconfig.py",
-    "refs.py",
-    "report.py",
-    "reporters.py",
-    "repository.py",
-    "responses.py",
-    "rest.py",
-    "save_log.py",
-    "slots.py",
-    "sources.py",
-    "startable.py",
-    "starts.py",
-    "submit.py",
-    "supervise.py",
-    "transfer.py",
-    "unheard.py",
-    "upload_folder.py",
-    "vagrant.py",
-    "vagrant_machine.py",
-    "vagrantfile.py",
+    "common/__init__.py",
+    "common/app_id.py",
+    "common/output.py",
+    "common/placement.py",
+    "common/process.py",
+    "machines/__init__.py",
+    "machines/startable.py",
+    "machines/starts.py",
+    "machines/vagrant.py",
+    "machines/vagrant_machine.py",
+    "machines/vagrantfile.py",
+    "master/__init__.py",
+    "master/health.py",
+    "master/live.py",
+    "master/reconfig.py",
+    "polling/__init__.py",
+    "polling/app_git_poller.py",
+    "polling/claims.py",
+    "polling/hosts.py",
+    "polling/ls_remote.py",
+    "polling/other_pollers.py",
+    "polling/refs.py",
+    "polling/report.py",
+    "polling/repository.py",
+    "polling/responses.py",
+    "polling/slots.py",
+    "polling/sources.py",
+    "queueing/__init__.py",
+    "queueing/daily.py",
+    "queueing/due.py",
+    "queueing/queue.py",
+    "queueing/submit.py",
+    "queueing/unheard.py",
+    "reporting/__init__.py",
+    "reporting/reporters.py",
+    "steps/__init__.py",
+    "steps/check_properties.py",
+    "steps/commands.py",
+    "steps/conditions.py",
+    "steps/patient_git.py",
+    "steps/save_log.py",
+    "steps/supervise.py",
+    "steps/transfer.py",
+    "steps/upload_folder.py",
+    "web/__init__.py",
+    "web/app_page.py",
+    "web/auth.py",
+    "web/dashboard.py",
+    "web/rest.py",
 ];
 
 /// What the template of `master.cfg` is given.
@@ -287,10 +296,12 @@ mod tests {
     #[test]
     fn every_file_of_the_runtime_is_shipped() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/templates/fdroid_bb");
-        let mut names: Vec<_> = std::fs::read_dir(folder)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .filter(|name| name != "__pycache__")
+        let mut names: Vec<_> = walkdir::WalkDir::new(folder)
+            .into_iter()
+            .filter_entry(|entry| entry.file_name() != "__pycache__")
+            .map(Result::unwrap)
+            .filter(|entry| entry.file_type().is_file())
+            .map(|entry| entry.path().strip_prefix(folder).unwrap().to_str().unwrap().to_owned())
             .collect();
         names.sort();
         assert_eq!(names, RUNTIME_FILES.iter().map(|(name, _)| *name).collect::<Vec<_>>());

@@ -25,6 +25,16 @@ ROOT = Path(__file__).resolve().parent.parent
 # The last commit whose pollers shared Twisted's semaphores.
 BEFORE = "cff06d9b8fc61e249b11d07d9135bea8f68201ff"
 
+# A room of a runtime that had none yet: all modules are in it, the same ones as outside.
+ROOMLESS = """
+import importlib, pkgutil, sys
+import fdroid_bb
+for found in pkgutil.iter_modules(fdroid_bb.__path__):
+    if not found.ispkg:
+        module = importlib.import_module(f"fdroid_bb.{found.name}")
+        sys.modules[f"{__name__}.{found.name}"] = globals()[found.name] = module
+"""
+
 # What must hold, by the name of the measurement in polls_of_days.py.
 WANTED = {
     "slow, then down: marked up after": "≤ 15 min",
@@ -64,6 +74,11 @@ def runtime_of(commit: str, folder: Path) -> Path | None:
         return None
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
         archive.extractall(folder, filter="data")
+    package = folder / "templates/fdroid_bb"
+    for room in {path.parent.name for path in (ROOT / "templates/fdroid_bb").glob("*/*.py")}:
+        if not (package / room).exists():
+            (package / room).mkdir()
+            (package / room / "__init__.py").write_text(ROOMLESS)
     return folder / "templates"
 
 

@@ -1,4 +1,4 @@
-//! Whether all of a master works, as it says itself (`templates/fdroid_bb/health.py`).
+//! Whether all of a master works, as it says itself (`templates/fdroid_bb/master/health.py`).
 
 use std::time::{Duration, Instant};
 

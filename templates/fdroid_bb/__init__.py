@@ -1,30 +1,33 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The parts of F-Droid's pipeline that Buildbot 4.3 lacks, for a master.cfg to import.
 
-fdroid-bb ships this package as it is beside the masters it generates.
+fdroid-bb ships this package as it is beside the masters it generates. Each folder in it is a room,
+whose docstring says what it is for and which other rooms it may import. What a master.cfg uses has
+its name here, and only here.
 """
 
-from . import reconfig, rest  # noqa: F401  # mend Buildbot by being there
-from .app_git_poller import AppGitPoller
-from .app_page import AppFactory
-from .auth import SecretAuth
-from .check_properties import CheckProperties
-from .commands import RunOnMaster
-from .conditions import build_is_well
-from .daily import Daily
-from .dashboard import dashboard
-from .due import AppSourceScheduler
-from .live import Live
-from .other_pollers import app_hg_poller, app_svn_poller
-from .output import Output
-from .patient_git import PatientGit
-from .queue import ChangeScheduler, SameProperties
-from .reporters import CommitStatus, FailureMail
-from .save_log import SaveLog
-from .submit import SubmitSource
-from .transfer import Download, Upload
-from .upload_folder import UploadFolder
-from .vagrant import VagrantLatentWorker
+from .common.output import Output
+from .machines.vagrant import VagrantLatentWorker
+from .master import reconfig  # noqa: F401  # mends Buildbot by being there
+from .master.live import Live
+from .polling.app_git_poller import AppGitPoller
+from .polling.other_pollers import app_hg_poller, app_svn_poller
+from .queueing.daily import Daily
+from .queueing.due import AppSourceScheduler
+from .queueing.queue import ChangeScheduler, SameProperties
+from .queueing.submit import SubmitSource
+from .reporting.reporters import CommitStatus, FailureMail
+from .steps.check_properties import CheckProperties
+from .steps.commands import RunOnMaster
+from .steps.conditions import build_is_well
+from .steps.patient_git import PatientGit
+from .steps.save_log import SaveLog
+from .steps.transfer import Download, Upload
+from .steps.upload_folder import UploadFolder
+from .web import rest  # noqa: F401  # so does this
+from .web.app_page import AppFactory
+from .web.auth import SecretAuth
+from .web.dashboard import dashboard
 
 __all__ = [
     "AppFactory",

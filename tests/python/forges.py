@@ -25,11 +25,12 @@ from urllib.parse import urlsplit
 from twisted.internet import defer, task
 from twisted.internet.base import DelayedCall
 
-from fdroid_bb import ls_remote, placement, refs, repository
-from fdroid_bb.ls_remote import Remote, Watch
-from fdroid_bb.process import CommandFailed
-from fdroid_bb.report import Report
-from fdroid_bb.sources import Sources
+from fdroid_bb.common import placement
+from fdroid_bb.common.process import CommandFailed
+from fdroid_bb.polling import ls_remote, refs, repository
+from fdroid_bb.polling.ls_remote import Remote, Watch
+from fdroid_bb.polling.report import Report
+from fdroid_bb.polling.sources import Sources
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 INTERVAL = 6 * HOUR
@@ -220,7 +221,7 @@ class Simulation:
         if not hasattr(ls_remote, "PollFailed"):
             raise CommandFailed(why)
         # Not at the top: an earlier runtime has no such module.
-        from fdroid_bb.responses import Response
+        from fdroid_bb.polling.responses import Response
 
         raise ls_remote.PollFailed(
             why, Response(status=reply.status, retry_after=reply.retry_after)

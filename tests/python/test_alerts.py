@@ -41,7 +41,7 @@ _RULES = {rule["alert"]: rule for group in _GROUPS for rule in group["rules"]}
 # A metric's name is written as it is, but for the prefixes that the code puts before many.
 _SOURCES = "".join(
     path.read_text()
-    for pattern in ("templates/fdroid_bb/*.py", "src/bin/fdroid-bb/*.rs")
+    for pattern in ("templates/fdroid_bb/*/*.py", "src/bin/fdroid-bb/*.rs")
     for path in ROOT.glob(pattern)
 )
 

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from fdroid_bb.ls_remote import Remote
+from fdroid_bb.polling.ls_remote import Remote
 from masters import Master, wait_for
 from repositories import Repository, Server
 
 CONFIG = """
-from fdroid_bb import hosts, sources
+from fdroid_bb.polling import hosts, sources
 hosts.FIRST_PAUSE = 1
 hosts.LONGEST_PAUSE_AT_LEAST = 2
 sources._HEARTBEAT = 1

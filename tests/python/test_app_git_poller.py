@@ -19,7 +19,7 @@ NAMES = ("every", "pattern", "lookahead", "default", "branch", "moved")
 
 # What takes minutes takes seconds here.
 HURRY = """
-from fdroid_bb import hosts, sources
+from fdroid_bb.polling import hosts, sources
 hosts.FIRST_PAUSE = 1
 hosts.LONGEST_PAUSE_AT_LEAST = 2
 sources._HEARTBEAT = 1

@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from conftest import Counted
-from fdroid_bb import placement
+from fdroid_bb.common import placement
 from masters import PATIENCE, Master, wait_for
 from repositories import Server
 
 # What takes minutes takes seconds here.
 HURRY = """
-from fdroid_bb import hosts, sources
+from fdroid_bb.polling import hosts, sources
 hosts.FIRST_PAUSE = 1
 hosts.LONGEST_PAUSE_AT_LEAST = 2
 sources._HEARTBEAT = 1

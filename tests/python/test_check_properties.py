@@ -13,7 +13,7 @@ import pytest
 from buildbot.config.errors import ConfigErrors
 
 from fdroid_bb import CheckProperties
-from fdroid_bb.check_properties import TYPES
+from fdroid_bb.steps.check_properties import TYPES
 from masters import PATIENCE, Master, wait_for
 
 GOOD: list[tuple[str, object, object]] = [

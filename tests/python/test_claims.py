@@ -12,7 +12,7 @@ from masters import Master, wait_for
 # No turn of theirs comes up while the test runs, but for a few; those reach nobody. Each
 # transaction that claims is logged.
 POLLERS = """
-from fdroid_bb import claims
+from fdroid_bb.polling import claims
 def claim(conn, model, names, *arguments, _claim=claims._claim):
     print("claimed together:", len(names))
     return _claim(conn, model, names, *arguments)

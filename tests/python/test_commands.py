@@ -169,7 +169,7 @@ def test_how_a_command_ends_is_told(world: World) -> None:
 
 def supervise(folder: Path, run: str, *command: str) -> list[str]:
     """The command line, as a child of this process."""
-    script = str(TEMPLATES / "fdroid_bb/supervise.py")
+    script = str(TEMPLATES / "fdroid_bb/steps/supervise.py")
     return ["python3", "-I", "-S", script, str(folder), run, str(os.getpid()), *command]
 
 

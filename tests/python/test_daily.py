@@ -16,7 +16,7 @@ from buildbot.schedulers.timed import Nightly
 from twisted.internet import defer
 
 from fdroid_bb import Daily
-from fdroid_bb.daily import next_run
+from fdroid_bb.queueing.daily import next_run
 from simulated import Simulated
 
 # A zone, and a day on which its clocks change.

@@ -15,7 +15,9 @@ from buildbot.plugins import util, worker
 from buildbot.process.results import CANCELLED, EXCEPTION, FAILURE, SUCCESS
 from twisted.internet import defer
 
-from fdroid_bb import AppGitPoller, AppSourceScheduler, Output, due, refs, repository
+from fdroid_bb import AppGitPoller, AppSourceScheduler, Output
+from fdroid_bb.polling import refs, repository
+from fdroid_bb.queueing import due
 from masters import Master, wait_for
 from repositories import Server
 from simulated import Simulated
@@ -255,7 +257,7 @@ class OnARealMaster(Simulated):
 
 
 CONFIG = """
-from fdroid_bb import due
+from fdroid_bb.queueing import due
 due.FIRST_PAUSE = due.TICK = 1
 c["workers"].append(worker.LocalWorker("local"))
 c["builders"].append(util.BuilderConfig(name="check", workernames=["local"],

@@ -39,7 +39,7 @@ import sys
 sys.path.append({masters!r})
 from twisted.python import log as _log
 from fdroid_bb import AppGitPoller
-from fdroid_bb.other_pollers import AppHgPoller, AppSvnPoller
+from fdroid_bb.polling.other_pollers import AppHgPoller, AppSvnPoller
 
 def _spy(cls, method):
     original = getattr(cls, method)

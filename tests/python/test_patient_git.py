@@ -9,7 +9,7 @@ from masters import Master, wait_for
 from repositories import Server
 
 CONFIG = """
-from fdroid_bb import patient_git
+from fdroid_bb.steps import patient_git
 patient_git.PAUSES = (1, 1)
 c["workers"].append(worker.LocalWorker("local"))
 c["builders"].append(util.BuilderConfig(name="build", workernames=["local"],

@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
-from fdroid_bb.app_page import source_of
-from fdroid_bb.submit import write_private
-from fdroid_bb.unheard import Unheard
+from fdroid_bb.queueing.submit import write_private
+from fdroid_bb.queueing.unheard import Unheard
+from fdroid_bb.web.app_page import source_of
 from mails import Mails
 from masters import PATIENCE, Master, free_ports, put_secrets, wait_for
 from program import generate

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from fdroid_bb.placement import next_turn, place
+from fdroid_bb.common.placement import next_turn, place
 
 HOURS = 60 * 60
 INTERVAL = 6 * HOURS

@@ -12,8 +12,8 @@ import pytest
 from twisted.internet import defer
 from twisted.python import log as twisted_log
 
-from fdroid_bb import hosts, slots
-from fdroid_bb.slots import Slots
+from fdroid_bb.polling import hosts, slots
+from fdroid_bb.polling.slots import Slots
 from forges import (
     DAY,
     EPOCH,

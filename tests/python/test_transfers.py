@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import reaper
-from fdroid_bb.output import PART
+from fdroid_bb.common.output import PART
 from masters import PATIENCE, Master
 from program import fdroid_bb
 

@@ -14,8 +14,8 @@ from buildbot.config.errors import ConfigErrors
 from twisted.internet import defer
 
 from fdroid_bb import VagrantLatentWorker
-from fdroid_bb.vagrant_machine import Interrupted, Say, VagrantMachine, fingerprint
-from fdroid_bb.vagrantfile import Description, foreign_disks, quote
+from fdroid_bb.machines.vagrant_machine import Interrupted, Say, VagrantMachine, fingerprint
+from fdroid_bb.machines.vagrantfile import Description, foreign_disks, quote
 from masters import PATIENCE
 
 TEXTS = ["plain", "it's", "back\\slash", "#{`reboot`}", 'quote"', "\\'", "end\\", "\u00e9"]

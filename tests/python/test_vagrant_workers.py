@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from conftest import BARE_BOX
-from fdroid_bb.vagrant import STARTS_AT_ONCE
+from fdroid_bb.machines.vagrant import STARTS_AT_ONCE
 from masters import PATIENCE, wait_for
 from vagrants import Vagrants, destroy, domains, virsh, volumes
 

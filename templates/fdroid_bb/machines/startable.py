@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from buildbot.worker.docker import DockerLatentWorker
 from buildbot.worker.libvirt import LibVirtWorker
 
-from .process import printable
+from ..common.process import printable
 from .vagrant import VagrantLatentWorker
 from .vagrant_machine import box_folder
 

@@ -26,8 +26,8 @@ from twisted.internet import defer, threads
 from twisted.python import log
 from twisted.python.failure import Failure
 
-from . import output
-from .process import describe, printable
+from ..common import output
+from ..common.process import describe, printable
 
 # Attempts with one cause after which it is told.
 TELL_AFTER = 3

@@ -27,8 +27,8 @@ from twisted.internet import defer, threads
 from twisted.python import log
 from twisted.python.failure import Failure
 
-from . import process
-from .process import CommandFailed
+from ..common import process
+from ..common.process import CommandFailed
 from .vagrant_machine import SSH_OPTIONS, Interrupted, Say, VagrantMachine
 from .vagrantfile import Description
 

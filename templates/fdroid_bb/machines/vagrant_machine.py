@@ -22,8 +22,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from . import process
-from .process import CommandFailed, printable
+from ..common import process
+from ..common.process import CommandFailed, printable
 from .vagrantfile import NOTHING_THERE, Description, foreign_disks
 
 # Seconds for a command that only takes something away. Starting Ruby alone takes it two.

@@ -19,8 +19,8 @@ from twisted.internet import defer, task, threads
 from twisted.python import log
 from twisted.python.failure import Failure
 
-from . import startable
-from .process import describe
+from ..common.process import describe
+from ..machines import startable
 
 # Seconds that services may take to start after a configuration was loaded; how often they are
 # looked at until then, and how often all is looked at later.

@@ -18,7 +18,9 @@ from buildbot.util.service import BuildbotService
 from twisted.internet import defer, threads
 from twisted.python import log
 
-from . import health, output, starts
+from ..common import output
+from ..machines import starts
+from . import health
 
 _FILE = "fdroid-bb-live.json"
 
@@ -48,7 +50,7 @@ def _part(masters: Path, folder: str) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-_RUNTIME = Path(__file__).resolve().parent
+_RUNTIME = Path(__file__).resolve().parents[1]
 
 # Once: what was imported stays, whatever becomes of the files.
 _RUNTIME_DIGEST = _part(_RUNTIME.parent, _RUNTIME.name)

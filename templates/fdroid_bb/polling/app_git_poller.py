@@ -18,9 +18,9 @@ from twisted.internet import defer, threads
 from twisted.python import log
 from twisted.python.failure import Failure
 
+from ..common.process import describe, printable
 from . import claims, refs, sources
 from .ls_remote import Remote, Watch
-from .process import describe, printable
 from .repository import Repository
 
 # Tags named in a Change's comments.

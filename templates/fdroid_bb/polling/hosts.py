@@ -12,8 +12,8 @@ from typing import Any, Protocol
 from twisted.internet.base import DelayedCall
 from twisted.python import log
 
+from ..common.process import printable
 from .ls_remote import PollFailed
-from .process import printable
 
 # A host is down when so many polls in a row found no answer, or as many as it has repositories.
 DOWN_AFTER = 3

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 from twisted.internet import threads
 
-from . import process, refs, responses
+from ..common import process
+from . import refs, responses
 from .responses import Response
 
 # Bytes of refs a server may send: some 60,000 tags.

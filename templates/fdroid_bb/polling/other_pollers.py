@@ -16,7 +16,7 @@ from buildbot.changes.hgpoller import HgPoller
 from buildbot.changes.svnpoller import SVNPoller
 from twisted.internet import defer
 
-from . import placement
+from ..common import placement
 
 # In the master's basedir.
 _FOLDER = PurePosixPath("app-sources")

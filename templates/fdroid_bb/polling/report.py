@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from prometheus_client import CollectorRegistry, Counter, Gauge, Summary, generate_latest
 from twisted.internet import threads
 
-from . import output
+from ..common import output
 from .hosts import Host
 from .repository import Failing, Repository
 from .slots import IN_ALL, Slots

@@ -15,10 +15,11 @@ from twisted.internet.base import DelayedCall
 from twisted.python import log
 from twisted.python.failure import Failure
 
-from . import placement, refs
+from ..common import placement
+from ..common.process import printable
+from . import refs
 from .hosts import DOWN_AFTER, Host
 from .ls_remote import PollFailed, Remote, Watch, ls_remote
-from .process import printable
 from .slots import Slots
 
 # Seconds after which a turn is not taken late but made up for: the machine slept.

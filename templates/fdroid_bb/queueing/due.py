@@ -17,7 +17,7 @@ from buildbot.process.results import SKIPPED, SUCCESS, WARNINGS
 from twisted.internet import defer, task, threads
 from twisted.python import log
 
-from . import output, placement
+from ..common import output, placement
 from .queue import ChangeScheduler
 
 # The category of the changes in apps' sources, and of their pollers.

@@ -23,7 +23,7 @@ from twisted.internet import defer
 from twisted.internet.error import CannotListenError
 from twisted.python import log
 
-from .process import describe
+from ..common.process import describe
 from .unheard import Perspective, Unheard
 
 # Seconds after which a port that could not be opened is tried again.

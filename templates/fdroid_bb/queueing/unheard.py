@@ -16,7 +16,7 @@ from buildbot.process.properties import Properties
 from twisted.internet import defer
 from twisted.python import log
 
-from .process import printable
+from ..common.process import printable
 
 # Seconds in which a category is logged once.
 _AGAIN = 3600.0

@@ -24,8 +24,8 @@ from buildbot.util.state import StateMixin
 from twisted.internet import defer
 from zope.interface.declarations import implementer
 
-from . import starts
-from .check_properties import app_id
+from ..common.app_id import app_id
+from ..machines import starts
 
 # When so many apps in a row fail in the same step, it is no longer the apps.
 _ROW = 3

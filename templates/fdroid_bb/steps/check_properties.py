@@ -15,22 +15,15 @@ from buildbot.config.errors import error as config_error
 from buildbot.process.buildstep import BuildStep
 from buildbot.process.results import FAILURE, SUCCESS
 
+from ..common.app_id import app_id
+
 # Characters of a refused value that are shown.
 _SHOWN = 80
-
-_APP_ID = re.compile(
-    r"\A(?:[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*|[0-9A-Fa-f]+)\Z", re.ASCII
-)
 
 
 def _text(pattern: str) -> Callable[[object], str | None]:
     compiled = re.compile(rf"\A(?:{pattern})\Z", re.ASCII)
     return lambda value: value if isinstance(value, str) and compiled.match(value) else None
-
-
-def app_id(value: object) -> str | None:
-    """As fdroidserver's `is_valid_package_name`, and short enough for a file name."""
-    return value if isinstance(value, str) and len(value) < 250 and _APP_ID.match(value) else None
 
 
 def _integer(value: object, low: int = 0, high: int = 2**63 - 1) -> int | None:

@@ -21,7 +21,7 @@ from buildbot.util.deferwaiter import DeferWaiter
 from buildbot.util.runprocess import RunProcess
 from buildbot.util.twisted import async_to_deferred
 
-from . import output
+from ..common import output
 
 _SUPERVISE = Path(__file__).resolve().with_name("supervise.py")
 

@@ -16,8 +16,8 @@ from buildbot.process.results import FAILURE, SKIPPED, SUCCESS
 from buildbot.util import asyncSleep
 from twisted.internet import threads
 
-from . import output
-from .output import Part, Refused
+from ..common import output
+from ..common.output import Part, Refused
 
 # Lines that are held in memory at once.
 _CHUNK = 10_000

@@ -26,8 +26,8 @@ from buildbot.worker.protocols.base import FileWriterImpl
 from twisted.internet import defer, threads
 from twisted.python import log
 
-from . import output
-from .output import Part, Refused
+from ..common import output
+from ..common.output import Part, Refused
 
 # Bytes that are sent at once.
 _BLOCK = 256 * 1024

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 from twisted.internet import threads
 
-from . import output
-from .output import Refused
+from ..common import output
+from ..common.output import Refused
 from .transfer import Transfer
 
 # What a folder may hold: files and folders, and folders in each other.

@@ -19,7 +19,7 @@ from buildbot.process.builder import Builder
 from buildbot.process.factory import BuildFactory
 from twisted.internet import defer, threads
 
-from .check_properties import app_id
+from ..common.app_id import app_id
 
 # Where builds are shown whose property is no application id, and so will be refused.
 _REFUSED = "(no app)"
@@ -27,7 +27,7 @@ _REFUSED = "(no app)"
 _TAG = "_virtual_"
 
 # The folders of the masters, of which one may poll the sources of apps.
-_MASTERS = Path(__file__).resolve().parent.parent
+_MASTERS = Path(__file__).resolve().parents[2]
 
 
 class AppBuild(Build):

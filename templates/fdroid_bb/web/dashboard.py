@@ -20,8 +20,8 @@ from buildbot.process.results import EXCEPTION, FAILURE, Results
 from jinja2 import Environment
 from twisted.internet import reactor, threads
 
-from . import output
-from .report import LIST
+from ..common import output
+from ..polling.report import LIST
 
 # Rows that a table shows; how many more there are is said.
 _ROWS = 200
@@ -36,7 +36,7 @@ _OLD = 10 * 60
 _LARGEST = 16 * 1024 * 1024
 
 # The folder of what was generated; `provenance.json` says from what.
-_MASTERS = Path(__file__).resolve().parent.parent
+_MASTERS = Path(__file__).resolve().parents[2]
 
 _PAGE = """\
 {% macro table(title, heads, rows, more, nothing) %}

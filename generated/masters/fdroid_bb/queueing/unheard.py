@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Log submitted changes that no scheduler takes.
+
+What Buildbot lacked: such a change is stored, and its sender is told that all is well. A mistyped
+category is noticed when somebody misses the build.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+from buildbot.changes.pb import ChangePerspective
+from buildbot.process.properties import Properties
+from twisted.internet import defer
+from twisted.python import log
+
+from ..common.process import printable
+
+# Seconds in which a category is logged once.
+_AGAIN = 3600.0
+
+# Categories that are logged in that time; of more only that there are some.
+_MOST = 50
+
+_OTHERS = "(others)"
+
+
+class Unheard:
+    """Which categories were logged, and when."""
+
+    def __init__(self) -> None:
+        self._logged: dict[str, float] = {}
+
+    def is_news(self, category: str, now: float) -> str | None:
+        """What to log of the category, if anything."""
+        self._logged = {name: at for name, at in self._logged.items() if now - at < _AGAIN}
+        known = category in self._logged or len(self._logged) < _MOST
+        name = category if known else _OTHERS
+        if name in self._logged:
+            return None
+        self._logged[name] = now
+        return name
+
+
+class Perspective(ChangePerspective):
+    """Takes changes as Buildbot's does, and logs those that no scheduler takes."""
+
+    def __init__(self, master: Any, prefix: str | None, unheard: Unheard) -> None:
+        super().__init__(master, prefix)
+        self._unheard = unheard
+
+    @defer.inlineCallbacks
+    def perspective_addChange(self, changedict: dict[str, Any]) -> Any:
+        """Take a change from the network."""
+        # Buildbot's own makes text of bytes in it.
+        yield super().perspective_addChange(changedict)
+        if _is_heard(self.master, changedict):
+            return
+        category = printable(str(changedict.get("category") or "(none)"), 60)
+        if name := self._unheard.is_news(category, self.master.reactor.seconds()):
+            log.msg(
+                f"submit: no scheduler takes changes of category `{name}` with the properties of "
+                f"this one, of project `{printable(str(changedict.get('project')), 100)}`; logged "
+                f"once in {_AGAIN:.0f} s"
+            )
+
+
+def _is_heard(master: Any, changedict: Mapping[str, Any]) -> bool:
+    properties = Properties()
+    # To keep it, Buildbot has put beside each value where it is from.
+    for name, (value, source) in (changedict.get("properties") or {}).items():
+        properties.setProperty(name, value, source)
+    change = SimpleNamespace(**{**changedict, "properties": properties})
+    filters = [
+        scheduler.change_filter
+        for scheduler in master.allSchedulers()
+        # Others have a filter, maybe, but wait for no change.
+        if getattr(scheduler, "_change_consumer", None) is not None
+    ]
+    return any(found is None or found.filter_change(change) for found in filters)
