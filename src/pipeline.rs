@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use crate::config::{
-    Access, Apps, Checkout, DockerWorker, Duration, EnvName, Fdroiddata, Guard, LibvirtWorker,
-    Lock, Name, OnFailure, Property, RemoteWorker, Reporter, Scalar, TextOrSecret, TimeLimit,
-    Trigger, VagrantWorker,
+    Access, Apps, Checkout, Condition, DockerWorker, Duration, EnvName, Fdroiddata, Guard,
+    LibvirtWorker, Lock, Name, OnFailure, Property, RemoteWorker, Reporter, Retry, Scalar,
+    TextOrSecret, TimeLimit, Trigger, VagrantWorker,
 };
 use crate::finding::Place;
 use crate::remote::RemotePolicy;
@@ -124,6 +124,20 @@ pub struct Builder {
     pub steps: Vec<Step>,
 }
 
+impl Builder {
+    /// Whether a build must get the property from outside: one of its steps may set it.
+    #[must_use]
+    pub fn needs(&self, name: &Name) -> bool {
+        self.properties.get(name).is_some_and(|property| !property.optional) && !self.sets(name)
+    }
+
+    /// Whether one of its steps sets the property.
+    #[must_use]
+    pub fn sets(&self, name: &Name) -> bool {
+        self.steps.iter().any(|step| step.sets.as_ref().is_some_and(|set| set.name == *name))
+    }
+}
+
 /// One thing a builder does.
 #[derive(Debug)]
 pub struct Step {
@@ -143,6 +157,23 @@ pub struct Step {
     pub always: bool,
     /// What its own failure means.
     pub on_failure: OnFailure,
+    /// The property that its output becomes.
+    pub sets: Option<SetProperty>,
+    /// How it is run again if it fails.
+    pub retry: Option<Retry>,
+    /// What must be true for it to run.
+    pub only_if: Option<Condition>,
+    /// What must not be true for it to run.
+    pub unless: Option<Condition>,
+}
+
+/// The property that a step sets.
+#[derive(Debug)]
+pub struct SetProperty {
+    /// Its name.
+    pub name: Name,
+    /// As its builder declares it.
+    pub declared: Property,
 }
 
 /// What a step does.

@@ -170,6 +170,15 @@ impl Call {
         self
     }
 
+    /// Adds a positional argument when there is a value for it.
+    #[must_use]
+    pub fn arg_opt(self, value: Option<impl Into<Expr>>) -> Self {
+        match value {
+            Some(value) => self.arg(value),
+            None => self,
+        }
+    }
+
     /// Adds a named argument. A second one of the same name takes the place of the first, since
     /// Python refuses to see a name twice.
     #[must_use]

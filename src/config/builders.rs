@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::steps::{Condition, Retry};
 use super::types::{Scalar, TextOrSecret};
 use super::values::{Branch, Duration, EnvName, Name, TimeOfDay, WebUrl};
 
@@ -185,6 +186,15 @@ pub struct Step {
     /// What its failure means for the build.
     #[serde(default)]
     pub on_failure: OnFailure,
+    /// For `run` and `run-on-master`: the property that the command's standard output becomes. It
+    /// is one line of the type that the builder declares; spaces around it are left out.
+    pub set_property: Option<Name>,
+    /// For `run` and `run-on-master`: runs the command again if it fails.
+    pub retry: Option<Retry>,
+    /// Runs the step only where this is true. Where it is not, the step is shown as skipped.
+    pub only_if: Option<Condition>,
+    /// Runs the step only where this is not true.
+    pub unless: Option<Condition>,
 }
 
 /// What a step's failure means for the build.

@@ -10,6 +10,7 @@ mod machines;
 mod masters;
 mod reporters;
 mod shape;
+mod steps;
 mod types;
 pub(crate) mod values;
 
@@ -18,6 +19,7 @@ pub use document::{Document, Path};
 pub use machines::*;
 pub use masters::*;
 pub use reporters::*;
+pub use steps::*;
 pub use types::*;
 pub use values::{
     Branch, Duration, EnvName, Glob, Listen, Name, SecretName, Size, TimeOfDay, VagrantName, WebUrl,

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{interpolate, locks, names, object, text_or_secret};
+use super::{interpolate, locks, names, object, scalar, text_or_secret};
 use crate::buildbot::Object;
 use crate::buildbot::python::{Call, Expr};
 use crate::config::{
-    EnvName, Fdroiddata, Name, OnFailure, Property, Revision, TextOrSecret, TimeLimit, Trigger,
+    Condition, EnvName, Fdroiddata, Name, OnFailure, Revision, TextOrSecret, TimeLimit, Trigger,
 };
-use crate::pipeline::{Action, Builder, Master, Pipeline, Step};
+use crate::pipeline::{Action, Builder, Master, Pipeline, SetProperty, Step};
 
 /// The most bytes that one upload may have: 4 GiB, as much as an APK can.
 const MOST_BYTES: i64 = 1 << 32;
@@ -43,7 +43,7 @@ fn collapse(builder: &Builder) -> Option<Call> {
 
 fn factory(pipeline: &Pipeline, master: &Master, name: &Name, builder: &Builder) -> Call {
     let mut steps = Vec::new();
-    steps.extend(check_properties(&builder.properties).map(Expr::from));
+    steps.extend(check_properties(builder).map(Expr::from));
     steps.extend(builder.steps.iter().map(|s| Expr::from(step(s, &builder.env))));
     steps.extend(trigger(master, name, builder).map(Expr::from));
     match &builder.page {
@@ -66,13 +66,14 @@ fn metadata_url(pipeline: &Pipeline) -> String {
 }
 
 /// The step that judges what came from outside before any other step uses it.
-fn check_properties(properties: &BTreeMap<Name, Property>) -> Option<Call> {
+fn check_properties(builder: &Builder) -> Option<Call> {
+    let properties = &builder.properties;
     if properties.is_empty() {
         return None;
     }
     let types = properties.iter().map(|(name, p)| (name.as_str(), p.r#type.as_str()));
-    let optional = properties.iter().filter(|(_, property)| property.optional);
-    let optional: Vec<&str> = optional.map(|(name, _)| name.as_str()).collect();
+    let optional = properties.keys().filter(|name| !builder.needs(name));
+    let optional: Vec<&str> = optional.map(Name::as_str).collect();
     let optional = (!optional.is_empty()).then(|| Expr::list(optional));
     Some(Call::new("CheckProperties").arg(Expr::dict(types)).kwarg_opt("optional", optional))
 }
@@ -111,7 +112,7 @@ fn step(step: &Step, common_env: &BTreeMap<EnvName, TextOrSecret>) -> Call {
             .kwarg_opt("workdir", workdir)
     };
     let call = match &step.action {
-        Action::Run(command) => Call::new("steps.ShellCommand")
+        Action::Run(command) => Call::new(run_class(step))
             .kwarg("name", name)
             .kwarg("command", words(command))
             .kwarg_opt("workdir", workdir)
@@ -120,14 +121,18 @@ fn step(step: &Step, common_env: &BTreeMap<EnvName, TextOrSecret>) -> Call {
             .kwarg("logEnviron", false)
             // Silence is no fault; only the whole time counts.
             .kwarg("timeout", Expr::None)
-            .kwarg("maxTime", timeout()),
+            .kwarg("maxTime", timeout())
+            .kwarg_opt("retry", retry(step))
+            .kwarg_opt("sets", sets(step)),
         Action::RunOnMaster(command) => Call::new("RunOnMaster")
             .kwarg("name", name)
             .kwarg("command", words(command))
             .kwarg_opt("folder", workdir)
             // Buildbot gives the builder's variables to the steps on a worker alone.
             .kwarg_opt("env", env(common_env.iter().chain(&step.env).collect()))
-            .kwarg("limit", timeout()),
+            .kwarg("limit", timeout())
+            .kwarg_opt("retry", retry(step))
+            .kwarg_opt("sets", sets(step)),
         Action::Checkout(checkout) => Call::new("PatientGit")
             .kwarg("name", name)
             .kwarg("repourl", checkout.url.url().as_str())
@@ -149,6 +154,7 @@ fn step(step: &Step, common_env: &BTreeMap<EnvName, TextOrSecret>) -> Call {
     };
     let call = call
         .kwarg_opt("locks", locks(&step.locks))
+        .kwarg_opt("doStepIf", condition(step))
         .kwarg_opt("alwaysRun", step.always.then_some(true));
     // Said in full, for the classes' own defaults differ.
     match step.on_failure {
@@ -159,6 +165,37 @@ fn step(step: &Step, common_env: &BTreeMap<EnvName, TextOrSecret>) -> Call {
             .kwarg("flunkOnFailure", false)
             .kwarg("warnOnFailure", true),
     }
+}
+
+/// Buildbot's own class, where it can do all that is wanted.
+fn run_class(step: &Step) -> &'static str {
+    if step.sets.is_some() || step.retry.is_some() { "Run" } else { "steps.ShellCommand" }
+}
+
+fn sets(step: &Step) -> Option<Call> {
+    let SetProperty { name, declared } = step.sets.as_ref()?;
+    Some(
+        Call::new("SetProperty")
+            .arg(name.as_str())
+            .arg(declared.r#type.as_str())
+            .kwarg_opt("optional", declared.optional.then_some(true)),
+    )
+}
+
+fn retry(step: &Step) -> Option<Call> {
+    let retry = step.retry.as_ref()?;
+    Some(Call::new("Retry").arg(i64::from(retry.times)).arg(retry.pause.as_secs()))
+}
+
+fn condition(step: &Step) -> Option<Call> {
+    let test = |condition: &Condition| {
+        let value = condition.is.as_ref().map(scalar);
+        Call::new("PropertyIs").arg(condition.property.as_str()).arg_opt(value)
+    };
+    let call = Call::new("Condition")
+        .kwarg_opt("only_if", step.only_if.as_ref().map(test))
+        .kwarg_opt("unless", step.unless.as_ref().map(test));
+    (step.only_if.is_some() || step.unless.is_some()).then_some(call)
 }
 
 /// In seconds.

@@ -7,7 +7,7 @@ use super::{APP_SOURCE, FDROIDDATA, names, object, scalar, secret};
 use crate::buildbot::Object;
 use crate::buildbot::python::{Call, Expr};
 use crate::config::{Name, Property, PropertyType, Trigger};
-use crate::pipeline::{Builder, Master, Pipeline, Scheduler};
+use crate::pipeline::{Master, Pipeline, Scheduler};
 
 /// One object for each scheduler.
 pub(super) fn schedulers(pipeline: &Pipeline, master: &Master) -> Vec<Object> {
@@ -90,11 +90,12 @@ fn no_codebase() -> Expr {
 fn parameters(master: &Master, scheduler: &Scheduler) -> Expr {
     let builders: Vec<_> =
         scheduler.builders.iter().filter_map(|name| master.builders.get(name)).collect();
-    let declared: BTreeMap<&Name, &Property> =
-        builders.iter().flat_map(|builder| &builder.properties).collect();
+    let declared: BTreeMap<&Name, &Property> = builders
+        .iter()
+        .flat_map(|builder| builder.properties.iter().filter(|(name, _)| !builder.sets(name)))
+        .collect();
     Expr::list(declared.into_iter().map(|(name, property)| {
-        let needs = |builder: &&Builder| builder.properties.get(name).is_some_and(|p| !p.optional);
-        let required = builders.iter().all(needs);
+        let required = builders.iter().all(|builder| builder.needs(name));
         if let Some(value) = scheduler.properties.get(name) {
             return Call::new("util.FixedParameter")
                 .kwarg("name", name.as_str())

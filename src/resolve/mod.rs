@@ -7,6 +7,7 @@ mod machines;
 mod output;
 pub mod pipeline;
 mod reporters;
+mod running;
 mod steps;
 mod variants;
 mod web;

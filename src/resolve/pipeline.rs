@@ -215,7 +215,9 @@ fn check_properties(context: &mut Context<'_, '_>, name: &Name, scheduler: &conf
     };
     for (i, name, builder) in builders {
         for (property, declared) in &builder.properties {
+            let set_by_step = |step: &config::Step| step.set_property.as_ref() == Some(property);
             if !declared.optional
+                && !builder.steps.iter().any(set_by_step)
                 && !scheduler.properties.contains_key(property)
                 && !comes(property)
             {
@@ -246,6 +248,7 @@ fn check_change_keys(context: &mut Context<'_, '_>, path: &Path, scheduler: &con
         ("having", !scheduler.having.is_empty()),
         ("lacking", !scheduler.lacking.is_empty()),
     ];
+    check_filtered_properties(context, path, scheduler);
     for (key, _) in keys.iter().filter(|(_, given)| *given && !waits_for_changes) {
         context.at_key(
             Code::ConfigValue,
@@ -264,9 +267,26 @@ fn check_change_keys(context: &mut Context<'_, '_>, path: &Path, scheduler: &con
     }
 }
 
+/// Complains of properties by which changes are told apart, but that no builder has a use for.
+fn check_filtered_properties(
+    context: &mut Context<'_, '_>,
+    path: &Path,
+    scheduler: &config::Scheduler,
+) {
+    let config = context.config;
+    let builders = scheduler.builders.iter().filter_map(|name| config.builders.get(name));
+    let known: BTreeSet<&Name> = builders.flat_map(|builder| builder.properties.keys()).collect();
+    for (key, names) in [("having", &scheduler.having), ("lacking", &scheduler.lacking)] {
+        for (i, name) in names.iter().enumerate().filter(|(_, name)| !known.contains(name)) {
+            let known = known.iter().map(|name| name.as_str());
+            context.unknown(&path.key(key).index(i), false, "property", name.as_str(), known);
+        }
+    }
+}
+
 /// What a property of `type_` would be, if `value` is none: the rules of the runtime's
 /// `check_properties.py`.
-fn mismatch(type_: PropertyType, value: &Scalar) -> Option<&'static str> {
+pub(super) fn mismatch(type_: PropertyType, value: &Scalar) -> Option<&'static str> {
     let hash =
         |text: &str| (7..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit());
     let word = |text: &str| {

@@ -1,8 +1,9 @@
 //! Steps: what each does, and the properties and locks it names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::pipeline::Context;
+use super::running;
 use crate::config::{self, Access, Builder, Name, Path, PropertyType, TimeLimit};
 use crate::finding::Code;
 use crate::pipeline::{Action, Step};
@@ -27,6 +28,7 @@ pub(super) fn resolve(context: &mut Context<'_, '_>, name: &Name, builder: &Buil
     let path = Path::root("builders").key(name.as_str());
     check_locks(context, &path, &builder.locks);
     check_named_properties(context, &path, builder);
+    check_names(context, &path, builder);
     let steps = builder.steps.iter().enumerate();
     steps
         .filter_map(|(i, step)| resolve_step(context, &path.key("steps").index(i), builder, step))
@@ -40,6 +42,14 @@ fn resolve_step(
     step: &config::Step,
 ) -> Option<Step> {
     check_locks(context, path, &step.locks);
+    for lock in step.locks.keys().filter(|lock| builder.locks.contains_key(*lock)) {
+        context.at_key(
+            Code::Duplicate,
+            &path.key("locks").key(lock.as_str()),
+            format!("the builder holds the lock `{}` already, for all its steps", lock.as_str()),
+            "delete one of the two",
+        );
+    }
     if let Some(limit) = &step.timeout {
         check_limit(context, &path.key("timeout"), builder, limit);
     }
@@ -79,11 +89,7 @@ fn resolve_step(
         let to = templates.one(&path.key("to"), &log.to);
         check_below_output(templates.context, &path.key("to"), &log.to);
         actions.push(("save-log", to.map(|to| Action::SaveLog { step: log.step.clone(), to })));
-        let names: Vec<&str> = builder.steps.iter().filter_map(|s| s.name.as_deref()).collect();
-        if !names.contains(&log.step.as_str()) {
-            let context = &mut *templates.context;
-            context.unknown(&path.key("step"), false, "named step", &log.step, names);
-        }
+        running::check_saved(templates.context, &path.key("step"), builder, step, &log.step);
     }
     if actions.len() != 1 {
         let given: Vec<&str> = actions.iter().map(|(kind, _)| *kind).collect();
@@ -96,6 +102,8 @@ fn resolve_step(
     }
     let (kind, action) = actions.pop()?;
     let action = action?;
+    let sets = running::sets(context, path, builder, step);
+    running::check(context, path, builder, step);
     Some(Step {
         name: step.name.clone().unwrap_or_else(|| name_of(kind, &action)),
         action,
@@ -106,7 +114,25 @@ fn resolve_step(
         // A log is wanted most when its step has failed.
         always: step.always || step.save_log.is_some(),
         on_failure: step.on_failure,
+        sets,
+        retry: step.retry.clone(),
+        only_if: step.only_if.clone(),
+        unless: step.unless.clone(),
     })
+}
+
+/// Complains of steps that have one name: nobody could tell their logs apart.
+fn check_names(context: &mut Context<'_, '_>, path: &Path, builder: &Builder) {
+    let mut taken = BTreeSet::new();
+    for (i, step) in builder.steps.iter().enumerate() {
+        if let Some(name) = &step.name
+            && !taken.insert(name)
+        {
+            let path = path.key("steps").index(i).key("name");
+            let message = format!("this builder has another step `{}`", shown(name));
+            context.at_value(Code::Duplicate, &path, message, "rename one of them");
+        }
+    }
 }
 
 /// Complains of a path on the master that leads out of its output directory.
@@ -137,7 +163,7 @@ fn check_limit(context: &mut Context<'_, '_>, path: &Path, builder: &Builder, li
     }
 }
 
-fn check_property(
+pub(super) fn check_property(
     context: &mut Context<'_, '_>,
     path: &Path,
     builder: &Builder,

@@ -311,7 +311,7 @@ def test_one_refusal_of_the_forge_fails_neither_checkout_nor_push(tmp_path: Path
     programs.mkdir()
     (programs / "fdroid").write_text(FINDS.replace("FOLDER", str(tmp_path)))
     (programs / "fdroid").chmod(0o755)
-    changes = {docker: "[workers.checkupdates.local]", "sleep 10;": "sleep 0.1;"}
+    changes = {docker: "[workers.checkupdates.local]", 'pause = "10s"': 'pause = "1s"'}
     shipped = Shipped(tmp_path, programs, changes, "checkupdates")
     busy, name = shipped.server.busy, shipped.data.path.name
     called, gate = tmp_path / "called", tmp_path / "gate"

@@ -19,8 +19,9 @@ from .queueing.submit import SubmitSource
 from .reporting.reporters import CommitStatus, FailureMail
 from .steps.check_properties import CheckProperties
 from .steps.commands import RunOnMaster
-from .steps.conditions import build_is_well
+from .steps.conditions import Condition, PropertyIs, build_is_well
 from .steps.patient_git import PatientGit
+from .steps.run import Retry, Run, SetProperty
 from .steps.save_log import SaveLog
 from .steps.transfer import Download, Upload
 from .steps.upload_folder import UploadFolder
@@ -36,16 +37,21 @@ __all__ = [
     "ChangeScheduler",
     "CheckProperties",
     "CommitStatus",
+    "Condition",
     "Daily",
     "Download",
     "FailureMail",
     "Live",
     "Output",
     "PatientGit",
+    "PropertyIs",
+    "Retry",
+    "Run",
     "RunOnMaster",
     "SameProperties",
     "SaveLog",
     "SecretAuth",
+    "SetProperty",
     "SubmitSource",
     "Upload",
     "UploadFolder",

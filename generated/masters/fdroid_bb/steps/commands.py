@@ -22,6 +22,7 @@ from buildbot.util.runprocess import RunProcess
 from buildbot.util.twisted import async_to_deferred
 
 from ..common import output
+from .run import Attempts, Retry, SetProperty
 
 _SUPERVISE = Path(__file__).resolve().with_name("supervise.py")
 
@@ -43,7 +44,10 @@ def supervised(command: Sequence[Any]) -> list[Any]:
 
 
 class RunOnMaster(BuildStep):
-    """Runs `command` in `folder` of the output directory, for `limit` seconds at most."""
+    """Runs `command` in `folder` of the output directory, for `limit` seconds at most.
+
+    It is run again if it fails, as `retry` says, and its output becomes the property `sets`.
+    """
 
     renderables: Sequence[str] = ("command", "env", "limit")
 
@@ -54,9 +58,12 @@ class RunOnMaster(BuildStep):
         limit: Any,
         folder: str = ".",
         env: Mapping[str, Any] | None = None,
+        retry: Retry | None = None,
+        sets: SetProperty | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self._attempts = Attempts(self, retry, sets)
         self.command = command
         self.limit = limit
         self.folder = folder
@@ -74,6 +81,15 @@ class RunOnMaster(BuildStep):
         if not folder.is_dir():
             await stdio.addStderr(f"there is no folder {folder}\n")
             return FAILURE
+        return await self._attempts.run(lambda: self._attempt(stdio, folder), stdio)
+
+    async def _attempt(self, stdio: Any, folder: Path) -> int:
+        assert self.master is not None
+
+        def printed(data: bytes) -> None:
+            self._attempts.printed(data.decode(errors="replace"))
+            written.add(stdio.addStdout(data))
+
         written = DeferWaiter()
         self._process = _Process(
             lambda why: written.add(stdio.addHeader(f"{why}\n")),
@@ -81,7 +97,7 @@ class RunOnMaster(BuildStep):
             supervised(self.command),
             workdir=os.fspath(folder),
             env=_expanded(self.env),
-            collect_stdout=lambda data: written.add(stdio.addStdout(data)),
+            collect_stdout=printed,
             collect_stderr=lambda data: written.add(stdio.addStderr(data)),
             io_timeout=None,
             runtime_timeout=self.limit,

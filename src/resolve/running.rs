@@ -1,0 +1,94 @@
+//! Whether a step runs, how often, and what it leaves to those after it.
+
+use super::pipeline::{Context, mismatch};
+use super::steps::{BUILDBOT_PROPERTIES, check_property};
+use crate::config::{Builder, Path, Step};
+use crate::finding::Code;
+use crate::pipeline::SetProperty;
+use crate::template::Template;
+use crate::text::shown;
+
+/// The property that the output of the step's command becomes.
+pub(super) fn sets(
+    context: &mut Context<'_, '_>,
+    path: &Path,
+    builder: &Builder,
+    step: &Step,
+) -> Option<SetProperty> {
+    let name = step.set_property.as_ref()?;
+    check_property(context, &path.key("set-property"), builder, name, None);
+    let declared = *builder.properties.get(name)?;
+    Some(SetProperty { name: name.clone(), declared })
+}
+
+/// Complains of conditions that refer to nothing, and of what only a command can have.
+pub(super) fn check(context: &mut Context<'_, '_>, path: &Path, builder: &Builder, step: &Step) {
+    let keys = [("set-property", step.set_property.is_some()), ("retry", step.retry.is_some())];
+    let is_command = step.run.is_some() || step.run_on_master.is_some();
+    for (key, _) in keys.into_iter().filter(|(_, given)| *given && !is_command) {
+        context.at_key(
+            Code::ConfigValue,
+            &path.key(key),
+            "this step runs no command",
+            "delete it, or move it to a step with `run` or `run-on-master`",
+        );
+    }
+    for (key, condition) in [("only-if", &step.only_if), ("unless", &step.unless)] {
+        let Some(condition) = condition else { continue };
+        let path = path.key(key);
+        check_property(context, &path.key("property"), builder, &condition.property, None);
+        let declared = builder.properties.get(&condition.property);
+        if let (Some(declared), Some(value)) = (declared, &condition.is)
+            && let Some(expected) = mismatch(declared.r#type, value)
+        {
+            let message = format!("`{}` never has this value", condition.property.as_str());
+            context.at_value(
+                Code::ConfigType,
+                &path.key("is"),
+                message,
+                format!("write {expected}"),
+            );
+        }
+    }
+    if let Some(name) = &step.name {
+        check_plain(context, &path.key("name"), builder, name);
+    }
+}
+
+/// Complains of a property in braces where none is put in.
+fn check_plain(context: &mut Context<'_, '_>, path: &Path, builder: &Builder, text: &str) {
+    let Ok(template) = Template::parse(text) else { return };
+    let named = template.properties().find(|name| {
+        BUILDBOT_PROPERTIES.contains(name) || builder.properties.keys().any(|p| p.as_str() == *name)
+    });
+    if let Some(name) = named {
+        context.at_value(
+            Code::ConfigValue,
+            path,
+            format!("no property is put in here: `{{{}}}` stays as it is", shown(name)),
+            "delete it; commands, paths, variables and branches can have properties",
+        );
+    }
+}
+
+/// Complains of a log that is saved before it is there.
+pub(super) fn check_saved(
+    context: &mut Context<'_, '_>,
+    path: &Path,
+    builder: &Builder,
+    step: &Step,
+    saved: &str,
+) {
+    let named = |step: &&Step| step.name.as_deref() == Some(saved);
+    let before = builder.steps.iter().take_while(|other| !std::ptr::eq(*other, step));
+    if before.filter(named).count() > 0 {
+        return;
+    }
+    if builder.steps.iter().any(|step| named(&step)) {
+        let message = format!("the step `{}` has not run when this one does", shown(saved));
+        context.at_value(Code::ConfigValue, path, message, "put this step after that one");
+        return;
+    }
+    let names = builder.steps.iter().filter_map(|step| step.name.as_deref());
+    context.unknown(path, false, "named step", saved, names);
+}
