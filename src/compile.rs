@@ -172,7 +172,7 @@ pub fn output(
     pollers: &[(&AppId, &Poller)],
 ) -> Result<BTreeMap<String, String>, minijinja::Error> {
     let poller = |(id, poller): &(&AppId, &Poller)| lower::poller(pipeline, id, poller);
-    render(pipeline, &lower(pipeline), |_| pollers.iter().map(poller))
+    render(&lower(pipeline), |_| pollers.iter().map(poller))
 }
 
 /// The same for masters that run: an app whose metadata is broken now keeps the poller that it has
@@ -195,7 +195,7 @@ pub fn following_output(
         .collect();
     let mut kept = BTreeSet::new();
     let pollers = apps.pollers();
-    let files = render(pipeline, &lower(pipeline), |master| {
+    let files = render(&lower(pipeline), |master| {
         let file = format!("{}/{POLLERS}", master.name);
         let had = old.get(file.as_str()).filter(|_| !broken.is_empty());
         let had = had.map(|text| written_pollers(text)).unwrap_or_default();

@@ -3,8 +3,9 @@
 //! is warned of.
 
 use crate::fdroid::fields::Draft;
+use crate::fdroid::problem::Problem;
 use crate::fdroid::text::is_allowed;
-use crate::fdroid::yaml::{self, Problem};
+use crate::fdroid::yaml;
 use crate::fdroid::{App, AppId, Srclib, fast};
 use crate::finding::{Code, Finding, Place, Span};
 

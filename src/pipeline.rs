@@ -5,12 +5,21 @@ use std::collections::BTreeMap;
 
 use crate::config::{
     Access, Apps, Checkout, Condition, DockerWorker, Duration, EnvName, Fdroiddata, Guard,
-    LibvirtWorker, Lock, Name, OnFailure, Property, RemoteWorker, Reporter, Retry, Scalar,
-    TextOrSecret, TimeLimit, Trigger, VagrantWorker,
+    LibvirtWorker, Lock, Name, OnFailure, Operator, Property, RemoteWorker, Reporter, Retry,
+    Scalar, TextOrSecret, TimeLimit, Trigger, VagrantWorker,
 };
 use crate::finding::Place;
 use crate::remote::RemotePolicy;
 use crate::template::Template;
+
+/// The category of changes in the sources of apps.
+pub const APP_SOURCE: &str = "app-source";
+
+/// The category of changes in fdroiddata.
+pub const FDROIDDATA: &str = "fdroiddata";
+
+/// The folder of the runtime beside those of the masters, so that no master has this name.
+pub const RUNTIME: &str = "fdroid_bb";
 
 /// All masters and what they share.
 #[derive(Debug)]
@@ -23,6 +32,8 @@ pub struct Pipeline {
     pub override_places: Vec<Place>,
     /// Which source URLs are polled.
     pub remotes: RemotePolicy,
+    /// Who polls them, for git's user agent.
+    pub operator: Option<Operator>,
     /// What `generate` refuses to do by mistake.
     pub guard: Guard,
     /// The masters, by name.

@@ -18,7 +18,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
-use crate::config::values::Operator;
 use address::special;
 
 /// The length of the longest URL that is accepted, in bytes. The corpus's longest has 79.
@@ -270,14 +269,12 @@ pub struct RemotePolicy {
     /// The hosts that pass although they are not public. They widen that one check; how a host
     /// may be written stays the same.
     pub allow_hosts: Vec<HostRule>,
-    /// Who asks, for git's user agent.
-    pub operator: Option<Operator>,
 }
 
 impl Default for RemotePolicy {
     /// `https` to public hosts.
     fn default() -> Self {
-        Self { schemes: BTreeSet::from([Scheme::Https]), allow_hosts: Vec::new(), operator: None }
+        Self { schemes: BTreeSet::from([Scheme::Https]), allow_hosts: Vec::new() }
     }
 }
 

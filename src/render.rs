@@ -11,13 +11,9 @@ use minijinja::{Environment, UndefinedBehavior, Value, context};
 use serde::Serialize;
 
 use crate::buildbot::parse::assignments;
-use crate::buildbot::python::{self, Call, Expr, Name};
+use crate::buildbot::python::{self, Expr};
 use crate::buildbot::{Master, Object};
-use crate::lower::APP_SOURCE;
-use crate::pipeline::Pipeline;
-
-/// The folder of the Python that Buildbot lacks, beside those of the masters.
-pub const RUNTIME: &str = "fdroid_bb";
+use crate::pipeline::RUNTIME;
 
 /// The file of a master.
 pub const MASTER_CFG: &str = "master.cfg";
@@ -142,7 +138,6 @@ struct MasterView<'a> {
 /// # Errors
 /// When a template is broken, which is a fault of this program.
 pub fn render<P: Iterator<Item = Object>>(
-    pipeline: &Pipeline,
     masters: &[Master],
     mut pollers: impl FnMut(&Master) -> P,
 ) -> Result<BTreeMap<String, String>, minijinja::Error> {
@@ -162,7 +157,7 @@ pub fn render<P: Iterator<Item = Object>>(
         let folder = &master.name;
         let text = templates.get_template(MASTER_CFG)?.render(Serde(view(master)))?;
         files.insert(format!("{folder}/{MASTER_CFG}"), text);
-        if master.polls_apps {
+        if !master.poller_functions.is_empty() {
             // One text, for thousands of lines take the template engine long.
             let mut lines = String::new();
             for poller in pollers(master) {
@@ -170,9 +165,10 @@ pub fn render<P: Iterator<Item = Object>>(
                 poller.expr.write_one_line(&mut lines);
                 lines.push_str(",\n");
             }
-            let text = templates
-                .get_template(POLLERS)?
-                .render(context! { functions => poller_functions(pipeline), pollers => Value::from_object(Lines(lines)) })?;
+            let pollers = Value::from_object(Lines(lines));
+            let functions: Vec<String> =
+                master.poller_functions.iter().map(|(name, expr)| expr.assign(0, name)).collect();
+            let text = templates.get_template(POLLERS)?.render(context! { functions, pollers })?;
             files.insert(format!("{folder}/{POLLERS}"), text);
         }
     }
@@ -251,7 +247,7 @@ fn view(master: &Master) -> MasterView<'_> {
         schedulers: assign_list("schedulers", &master.schedulers),
         change_sources: assign_list("change_source", &master.change_sources),
         services: assign_list("services", &master.services),
-        pollers: master.polls_apps.then_some(POLLERS),
+        pollers: (!master.poller_functions.is_empty()).then_some(POLLERS),
     }
 }
 
@@ -273,26 +269,6 @@ fn assign(key: &str, expr: &Expr) -> String {
 
 fn assign_list(key: &str, objects: &[Object]) -> String {
     assign(key, &Expr::List(objects.iter().map(|object| object.expr.clone()).collect()))
-}
-
-/// The functions that `pollers.py` calls for each app, with what all its calls share.
-fn poller_functions(pipeline: &Pipeline) -> Vec<String> {
-    let interval = pipeline.apps.poll_interval.as_secs();
-    let protocols: Vec<&str> = pipeline.remotes.schemes.iter().map(|s| s.as_str()).collect();
-    let shared = |class: &'static str| {
-        Call::new("partial")
-            .arg(Expr::name(class))
-            .kwarg("category", APP_SOURCE)
-            .kwarg("pollInterval", interval)
-    };
-    let mut git = shared("AppGitPoller").kwarg("allow_protocol", protocols.join(":"));
-    if let Some(operator) = &pipeline.remotes.operator {
-        git = git.kwarg("operator", operator.as_str());
-    }
-    [("git", git), ("hg", shared("app_hg_poller")), ("svn", shared("app_svn_poller"))]
-        .into_iter()
-        .map(|(name, call)| Expr::from(call).assign(0, &Name::from(name)))
-        .collect()
 }
 
 #[cfg(test)]

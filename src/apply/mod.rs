@@ -26,8 +26,9 @@ pub use refusal::{Failure, Refusal, Undone};
 
 use crate::diff::Diff;
 use crate::diff::model::{Kind, Model};
+use crate::pipeline::RUNTIME;
 use crate::process;
-use crate::render::{MASTER_CFG, RUNTIME};
+use crate::render::MASTER_CFG;
 use crate::write::{Output, OutputSet};
 
 /// How often a master is looked at.

@@ -22,8 +22,9 @@ pub struct Master {
     pub change_sources: Vec<Object>,
     /// Its services, reporters among them.
     pub services: Vec<Object>,
-    /// Whether it polls the sources of apps, which are too many to be held here.
-    pub polls_apps: bool,
+    /// The functions that the pollers of apps call, by their names; none where it polls no apps. The
+    /// pollers themselves are too many to be held here.
+    pub poller_functions: Vec<(Name, Expr)>,
 }
 
 /// A named part of a master.

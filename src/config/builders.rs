@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::scalars::{Scalar, TextOrSecret};
 use super::steps::{Condition, Retry};
-use super::types::{Scalar, TextOrSecret};
 use super::values::{Branch, Duration, EnvName, Name, TimeOfDay, WebUrl};
 
 /// Something that builds must not use at the same time.

@@ -9,6 +9,10 @@ use toml::de::{DeTable, DeValue, Error as TomlError};
 use crate::finding::{Code, Finding, Place, Span};
 use crate::text::count;
 
+/// The most findings that one gate makes on one description. Whoever has mended so many runs the
+/// check again.
+pub const MOST_FINDINGS: usize = 1_000;
+
 /// The way to a value of a TOML file, such as `builders.build.steps[1].run`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Path(Vec<Segment>);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::types::{Scalar, Secret};
+use super::scalars::{Scalar, Secret};
 use super::values::{Duration, Name, Size, VagrantName};
 
 /// Machines of one kind, all alike. Just one of `vagrant`, `docker`, `libvirt`, `local` and

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::types::{Secret, TextOrSecret};
+use super::scalars::{Secret, TextOrSecret};
 use super::values::{Duration, Listen, Name, WebUrl};
 
 /// A Buildbot master.

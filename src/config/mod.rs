@@ -9,30 +9,29 @@ mod document;
 mod machines;
 mod masters;
 mod reporters;
+mod scalars;
 mod shape;
 mod steps;
 mod types;
 pub(crate) mod values;
 
 pub use builders::*;
-pub use document::{Document, Path};
+pub use document::{Document, MOST_FINDINGS, Path};
 pub use machines::*;
 pub use masters::*;
 pub use reporters::*;
+pub use scalars::*;
 pub use steps::*;
 pub use types::*;
 pub use values::{
-    Branch, Duration, EnvName, Glob, Listen, Name, SecretName, Size, TimeOfDay, VagrantName, WebUrl,
+    Branch, Duration, EnvName, Glob, Listen, Name, Operator, SecretName, Size, TimeOfDay,
+    VagrantName, WebUrl,
 };
 
 use serde::Deserialize as _;
 use toml::de::ValueDeserializer;
 
 use crate::finding::{Code, Finding, Place};
-
-/// The most findings that one gate makes on one description. Whoever has mended so many runs the
-/// check again.
-pub const MOST_FINDINGS: usize = 1_000;
 
 /// The JSON schema of `fdroid-bb.toml`, as `schema/fdroid-bb.schema.json` holds it.
 #[must_use]

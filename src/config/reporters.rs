@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::types::Secret;
+use super::scalars::Secret;
 use super::values::{Name, WebUrl};
 
 /// Somebody who is told of builds. Just one of `mail` and `gitlab` says how.

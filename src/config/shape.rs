@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::document::Document;
-use super::{MOST_FINDINGS, values};
+use super::document::{Document, MOST_FINDINGS};
+use super::values;
 use crate::finding::{Code, Finding, Place};
 use crate::text::{list, nearest, shown};
 

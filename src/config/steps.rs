@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::types::Scalar;
+use super::scalars::Scalar;
 use super::values::{Duration, Name};
 
 /// How a command that fails is run again.

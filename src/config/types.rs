@@ -10,7 +10,7 @@ use super::builders::{Builder, Lock, Scheduler};
 use super::machines::Worker;
 use super::masters::Master;
 use super::reporters::Reporter;
-use super::values::{Branch, Duration, Glob, Name, Operator, SecretName, WebUrl};
+use super::values::{Branch, Duration, Glob, Name, Operator, WebUrl};
 use crate::remote::Scheme;
 
 /// F-Droid's Buildbot masters, what they build, where and when.
@@ -134,36 +134,6 @@ pub struct Guard {
     /// How often one host may be asked in a minute before there is a warning.
     #[schemars(range(min = 1))]
     pub polls_per_minute: u32,
-}
-
-/// A text, a number, or yes or no.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub enum Scalar {
-    /// Yes or no.
-    Bool(bool),
-    /// A number.
-    Int(i64),
-    /// A text.
-    Text(String),
-}
-
-/// A secret, by its name. The secret itself never stands in this file.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Secret {
-    /// The name of the secret.
-    pub secret: SecretName,
-}
-
-/// A text, or a secret by its name.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub enum TextOrSecret {
-    /// The text itself.
-    Text(String),
-    /// A secret.
-    Secret(Secret),
 }
 
 impl Default for Apps {

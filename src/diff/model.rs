@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use crate::buildbot::parse::{ParseError, assignments};
 use crate::buildbot::python::{Call, Expr};
-use crate::render::{MASTER_CFG, POLLERS, RUNTIME};
+use crate::pipeline::RUNTIME;
+use crate::render::{MASTER_CFG, POLLERS};
 
 /// What an object is to Buildbot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

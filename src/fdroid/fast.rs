@@ -17,8 +17,9 @@ use memchr::memchr;
 use super::field::{self, Type, field_type, flag_type};
 use super::fields::{BuildDraft, Draft};
 use super::line::{End, end_of_double, end_of_single, is_clean, is_plain, split_key};
+use super::problem::Problem;
 use super::scalar::Value;
-use super::yaml::{Data, Node, Problem, Scalar};
+use super::yaml::{Data, Node, Scalar};
 use super::{App, AppId};
 use crate::finding::Span;
 

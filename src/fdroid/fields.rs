@@ -6,10 +6,11 @@
 //! flags that it does not know it warns of and keeps, and so does the draft.
 
 use super::field::{FIELDS, FLAGS, Type, field_index, field_type, flag_index, flag_type};
+use super::problem::Problem;
 use super::scalar::{Value, python_int};
 use super::text::{quoted, shown};
 use super::update_check::{REPO_TYPES, UpdateCheckMode};
-use super::yaml::{Data, Key, Node, Problem, refused};
+use super::yaml::{Data, Key, Node, refused};
 use super::{App, AppId, Build, Marks};
 use crate::finding::{Code, Span};
 

@@ -1,7 +1,7 @@
 //! What stands between the scalars of a YAML document: tabs, and the punctuation of flow
 //! collections. saphyr-parser takes more there than ruamel.yaml's scanner does, as YAML 1.2 allows.
 
-use super::yaml::Problem;
+use super::problem::Problem;
 use crate::finding::{Code, Span};
 
 /// Where a scalar stands, in characters from the start of the text, and how it is written.

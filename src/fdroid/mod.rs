@@ -8,6 +8,7 @@ pub mod fields;
 pub mod gaps;
 pub mod line;
 pub mod outline;
+pub mod problem;
 pub mod scalar;
 pub mod srclib;
 pub mod text;

@@ -178,7 +178,7 @@ fn number<'a>(text: &str) -> Result<Option<Value<'a>>, Refusal> {
         return int(negative, &digits.replace('_', ""), radix).map(Some);
     }
     if text.starts_with(|c: char| c.is_ascii_digit()) {
-        return Ok(timestamp::read(text)?.map(Value::Time));
+        return Ok(timestamp::read(text).map_err(|_| Refusal::Date)?.map(Value::Time));
     }
     Ok(None)
 }

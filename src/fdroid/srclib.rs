@@ -4,9 +4,10 @@ use serde::Serialize;
 
 use super::Marks;
 use super::fields::repo_type_problem;
+use super::problem::Problem;
 use super::text::shown;
 use super::update_check::REPO_TYPES;
-use super::yaml::{Data, Node, Problem};
+use super::yaml::{Data, Node};
 use crate::finding::Code;
 
 /// The repository that a `srclib` app's `Repo` names, as `metadata.parse_yaml_srclib` reads it.

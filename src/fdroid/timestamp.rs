@@ -1,7 +1,5 @@
 //! Dates and times as ruamel.yaml reads them and Python writes them.
 
-use super::scalar::Refusal;
-
 /// The number that the first `least` to `most` ASCII digits of `text` are, and the rest.
 fn digits(text: &str, least: usize, most: usize) -> Option<(i64, &str)> {
     let count = text.bytes().take(most).take_while(u8::is_ascii_digit).count();
@@ -16,10 +14,14 @@ fn digits(text: &str, least: usize, most: usize) -> Option<(i64, &str)> {
 ///
 /// # Errors
 /// Where Python's calendar does not have it.
-pub fn read(text: &str) -> Result<Option<String>, Refusal> {
+pub fn read(text: &str) -> Result<Option<String>, NoSuchDate> {
     let Some(fields) = Fields::of(text) else { return Ok(None) };
-    fields.python_str().map(Some).ok_or(Refusal::Date)
+    fields.python_str().map(Some).ok_or(NoSuchDate)
 }
+
+/// A date or a time of day that Python's calendar does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoSuchDate;
 
 /// What the pattern of a timestamp captures.
 struct Fields<'a> {

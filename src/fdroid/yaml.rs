@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, StrInput, Tag};
 
 use super::gaps::{self, Stretch, Style};
+use super::problem::Problem;
 use super::scalar::{Refusal, Value};
 use super::text::{quoted, shown};
 use crate::finding::{Code, Span};
@@ -18,31 +19,6 @@ const MAX_DEPTH: usize = 20;
 
 /// The most values in one file. The largest real file has 30,000.
 const MAX_NODES: usize = 300_000;
-
-/// What is wrong with a file, before the file's name is known.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// The kind of finding.
-    pub code: Code,
-    /// Where in the file, if at one place.
-    pub span: Option<Span>,
-    /// What is wrong.
-    pub message: String,
-    /// What to do about it.
-    pub help: String,
-}
-
-impl Problem {
-    /// A problem at `span`.
-    pub fn new(
-        code: Code,
-        span: impl Into<Option<Span>>,
-        message: impl Into<String>,
-        help: impl Into<String>,
-    ) -> Self {
-        Self { code, span: span.into(), message: message.into(), help: help.into() }
-    }
-}
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]

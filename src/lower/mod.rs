@@ -16,12 +16,6 @@ use crate::config::{self, Access, LockScope, Name, Scalar, Secret, TextOrSecret}
 use crate::pipeline::{self, Pipeline};
 use crate::template::{Part, Template};
 
-/// The category of changes in the sources of apps.
-pub const APP_SOURCE: &str = "app-source";
-
-/// The category of changes in fdroiddata.
-pub const FDROIDDATA: &str = "fdroiddata";
-
 /// Every master of the pipeline, in order of their names, but for the pollers of apps.
 #[must_use]
 pub fn lower(pipeline: &Pipeline) -> Vec<Master> {
@@ -43,7 +37,11 @@ fn lower_master(pipeline: &Pipeline, name: &Name, master: &pipeline::Master) -> 
         schedulers: triggers::schedulers(pipeline, master),
         change_sources: triggers::change_sources(pipeline, master),
         services: reporters::services(name, master),
-        polls_apps: master.waits_for(&config::Trigger::AppSource),
+        poller_functions: if master.waits_for(&config::Trigger::AppSource) {
+            pollers::functions(pipeline)
+        } else {
+            Vec::new()
+        },
     }
 }
 

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::settings::endpoint;
-use super::{APP_SOURCE, FDROIDDATA, names, object, scalar, secret};
+use super::{names, object, scalar, secret};
 use crate::buildbot::Object;
 use crate::buildbot::python::{Call, Expr};
 use crate::config::{Name, Property, PropertyType, Trigger};
-use crate::pipeline::{Master, Pipeline, Scheduler};
+use crate::pipeline::{APP_SOURCE, FDROIDDATA, Master, Pipeline, Scheduler};
 
 /// One object for each scheduler.
 pub(super) fn schedulers(pipeline: &Pipeline, master: &Master) -> Vec<Object> {

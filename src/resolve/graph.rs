@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::pipeline::{Context, locks_of};
+use super::context::{Context, locks_of};
 use crate::config::{Name, Path, Trigger};
 use crate::finding::Code;
-use crate::lower::{APP_SOURCE, FDROIDDATA};
+use crate::pipeline::{APP_SOURCE, FDROIDDATA};
 
 /// The master that each builder and scheduler belongs to. A builder is where its workers are, a
 /// scheduler where its builders are.

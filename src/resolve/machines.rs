@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::pipeline::Context;
+use super::context::Context;
 use crate::config::{DockerWorker, Name, Path, VagrantWorker};
 use crate::finding::Code;
 use crate::pipeline::{Master, Worker, WorkerKind};

@@ -2,10 +2,12 @@
 //! description, [`apps`] for the sources of apps.
 
 pub mod apps;
+mod context;
 mod graph;
 mod machines;
 mod output;
 pub mod pipeline;
+mod properties;
 mod reporters;
 mod running;
 mod steps;

@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path as FsPath, PathBuf};
 
-use super::pipeline::Context;
+use super::context::Context;
 use crate::config::Path;
 use crate::finding::Code;
 

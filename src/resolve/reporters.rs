@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::context::Context;
 use super::graph::{self, Homes};
-use super::pipeline::Context;
 use crate::config::{Name, Path};
 use crate::finding::Code;
 use crate::pipeline::Master;

@@ -1,7 +1,7 @@
 //! Whether a step runs, how often, and what it leaves to those after it.
 
-use super::pipeline::{Context, mismatch};
-use super::steps::{BUILDBOT_PROPERTIES, check_property};
+use super::context::Context;
+use super::properties::{BUILDBOT_PROPERTIES, check_property, mismatch};
 use crate::config::{Builder, Path, Step};
 use crate::finding::Code;
 use crate::pipeline::SetProperty;

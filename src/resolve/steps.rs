@@ -2,26 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::pipeline::Context;
+use super::context::Context;
+use super::properties::{BUILDBOT_PROPERTIES, check_property};
 use super::running;
 use crate::config::{self, Access, Builder, Name, Path, PropertyType, TimeLimit};
 use crate::finding::Code;
 use crate::pipeline::{Action, Step};
 use crate::template::{Part, Template};
 use crate::text::{list, shown};
-
-/// Properties that Buildbot itself gives to every build
-/// (<https://docs.buildbot.net/current/manual/configuration/properties.html>).
-pub const BUILDBOT_PROPERTIES: &[&str] = &[
-    "branch",
-    "buildername",
-    "buildnumber",
-    "builddir",
-    "got_revision",
-    "project",
-    "revision",
-    "workername",
-];
 
 /// The steps of a builder.
 pub(super) fn resolve(context: &mut Context<'_, '_>, name: &Name, builder: &Builder) -> Vec<Step> {
@@ -160,28 +148,6 @@ fn check_limit(context: &mut Context<'_, '_>, path: &Path, builder: &Builder, li
     if let TimeLimit::FromProperty(limit) = limit {
         let path = path.key("property");
         check_property(context, &path, builder, &limit.property, Some(PropertyType::Seconds));
-    }
-}
-
-pub(super) fn check_property(
-    context: &mut Context<'_, '_>,
-    path: &Path,
-    builder: &Builder,
-    name: &Name,
-    type_: Option<PropertyType>,
-) {
-    match (builder.properties.get(name), type_) {
-        (None, _) => {
-            let known = builder.properties.keys().map(Name::as_str);
-            context.unknown(path, false, "property", name.as_str(), known);
-        }
-        (Some(property), Some(type_)) if property.r#type != type_ => context.at_value(
-            Code::ConfigType,
-            path,
-            format!("the property `{}` is of another type", name.as_str()),
-            format!("declare it with `type = \"{}\"`", type_.as_str()),
-        ),
-        _ => {}
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::pipeline::Context;
+use super::context::Context;
 use crate::config::{self, Access, Name, Path, Trigger};
 use crate::pipeline::{Builder, Master};
 

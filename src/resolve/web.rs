@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::pipeline::Context;
+use super::context::Context;
 use crate::config::{Listen, Master, Name, Path, TextOrSecret, View};
 use crate::finding::Code;
+use crate::pipeline::RUNTIME;
 
 /// Complains of masters whose web pages, ports and users cannot work or are open to strangers.
 pub(super) fn check(context: &mut Context<'_, '_>) {
@@ -12,7 +13,7 @@ pub(super) fn check(context: &mut Context<'_, '_>) {
     let mut taken = BTreeMap::new();
     for (name, master) in &config.masters {
         let path = Path::root("masters").key(name.as_str());
-        if name.as_str() == crate::render::RUNTIME {
+        if name.as_str() == RUNTIME {
             let help = "rename the master";
             let message = format!("the folder `{}` is the runtime's", name.as_str());
             context.at_key(Code::Duplicate, &path, message, help);
