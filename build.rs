@@ -1,5 +1,5 @@
-//! Gives the program a sum of its own source, so that what an earlier one has read and decided is not
-//! taken for its own.
+//! Gives the program a sum of its own source and of its crates' versions, so that what an earlier
+//! one has read and decided is not taken for its own.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hasher as _};
@@ -10,6 +10,8 @@ fn main() {
     let mut files = Vec::new();
     find(Path::new("src"), &mut files);
     files.sort();
+    // And of the crates it is built with, which read the files.
+    files.push(PathBuf::from("Cargo.lock"));
     let mut hasher = DefaultHasher::new();
     for file in files {
         println!("cargo::rerun-if-changed={}", file.display());

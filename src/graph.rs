@@ -26,8 +26,8 @@ struct Node {
     label: String,
 }
 
-/// What a node is; they are drawn from left to right.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// What a node is.
+#[derive(Clone, Copy, Debug)]
 enum Column {
     Trigger,
     Scheduler,
@@ -66,27 +66,35 @@ impl<'a> Graph<'a> {
         out
     }
 
-    /// As a picture in SVG.
+    /// As Graphviz reads it (<https://graphviz.org/doc/info/lang.html>).
     #[must_use]
-    pub fn svg(&self) -> String {
-        let mut body = String::new();
-        let mut top = 0;
-        for part in &self.0 {
-            top += part.svg(top, &mut body);
+    pub fn dot(&self) -> String {
+        let mut out = "digraph {\n  rankdir=LR\n  node [style=filled]\n".to_owned();
+        for (i, part) in self.0.iter().enumerate() {
+            // Graphviz draws a box around a subgraph of such a name.
+            let _ = writeln!(out, "  subgraph cluster_m{i} {{\n    label=\"{}\"", part.name);
+            for (j, node) in part.nodes.iter().enumerate() {
+                let (shape, colour) = match node.column {
+                    Column::Trigger => ("oval", "#fff3d6"),
+                    Column::Scheduler => ("hexagon", "#e4ecf7"),
+                    Column::Builder => ("box", "#dff0e0"),
+                    Column::Workers => ("box3d", "#eeeeee"),
+                };
+                let label = &node.label;
+                let _ = writeln!(
+                    out,
+                    "    m{i}n{j} [label=\"{label}\", shape={shape}, fillcolor=\"{colour}\"]"
+                );
+            }
+            for (from, to) in &part.edges {
+                let _ = writeln!(out, "    m{i}n{from} -> m{i}n{to}");
+            }
+            out.push_str("  }\n");
         }
-        let width = WIDTH * 4 + GAP * 3 + MARGIN * 2;
-        format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{top}\" \
-             viewBox=\"0 0 {width} {top}\" font-family=\"sans-serif\" font-size=\"13\">\n{body}</svg>\n"
-        )
+        out.push_str("}\n");
+        out
     }
 }
-
-/// The size of a box, the space between columns, and that around all, in pixels.
-const WIDTH: usize = 190;
-const HEIGHT: usize = 28;
-const GAP: usize = 70;
-const MARGIN: usize = 20;
 
 impl<'a> Part<'a> {
     fn new(name: &'a str, master: &'a Master) -> Self {
@@ -140,70 +148,6 @@ impl<'a> Part<'a> {
     fn node(&mut self, column: Column, label: String) -> usize {
         self.nodes.push(Node { column, label });
         self.nodes.len() - 1
-    }
-
-    /// Draws it below `top`; its height.
-    fn svg(&self, top: usize, out: &mut String) -> usize {
-        let columns = [Column::Trigger, Column::Scheduler, Column::Builder, Column::Workers];
-        let mut places = vec![(0, 0); self.nodes.len()];
-        let mut most = 0;
-        for (i, column) in columns.into_iter().enumerate() {
-            let members = self.nodes.iter().enumerate().filter(|(_, node)| node.column == column);
-            for (row, (j, _)) in members.enumerate() {
-                let y = top + MARGIN * 2 + HEIGHT + row * (HEIGHT + MARGIN / 2);
-                if let Some(place) = places.get_mut(j) {
-                    *place = (MARGIN + i * (WIDTH + GAP), y);
-                }
-                most = most.max(row + 1);
-            }
-        }
-        let _ = writeln!(
-            out,
-            "<text x=\"{MARGIN}\" y=\"{}\" font-weight=\"bold\">{}</text>",
-            top + MARGIN + HEIGHT / 2,
-            self.name,
-        );
-        for (from, to) in &self.edges {
-            let (Some((x, y)), Some((to_x, to_y))) = (places.get(*from), places.get(*to)) else {
-                continue;
-            };
-            if x > to_x {
-                let label = self.nodes.get(*from).map_or("", |node| node.label.as_str());
-                let _ = writeln!(
-                    out,
-                    "<text x=\"{}\" y=\"{}\" text-anchor=\"end\" font-style=\"italic\">after {label}</text>",
-                    to_x - MARGIN / 2,
-                    to_y + HEIGHT / 2 + 5,
-                );
-                continue;
-            }
-            let (x, y, to_y) = (x + WIDTH, y + HEIGHT / 2, to_y + HEIGHT / 2);
-            let bend = GAP / 2;
-            let _ = writeln!(
-                out,
-                "<path d=\"M{x} {y} C{} {y} {} {to_y} {to_x} {to_y}\" fill=\"none\" stroke=\"#888\"/>",
-                x + bend,
-                to_x.saturating_sub(bend),
-            );
-        }
-        for (node, (x, y)) in self.nodes.iter().zip(&places) {
-            let (fill, round) = match node.column {
-                Column::Trigger => ("#fff3d6", HEIGHT / 2),
-                Column::Scheduler => ("#e4ecf7", 6),
-                Column::Builder => ("#dff0e0", 2),
-                Column::Workers => ("#eeeeee", 2),
-            };
-            let _ = writeln!(
-                out,
-                "<rect x=\"{x}\" y=\"{y}\" width=\"{WIDTH}\" height=\"{HEIGHT}\" rx=\"{round}\" \
-                 fill=\"{fill}\" stroke=\"#888\"/>\n<text x=\"{}\" y=\"{}\" \
-                 text-anchor=\"middle\">{}</text>",
-                x + WIDTH / 2,
-                y + HEIGHT / 2 + 5,
-                node.label,
-            );
-        }
-        MARGIN * 3 + HEIGHT + most * (HEIGHT + MARGIN / 2)
     }
 }
 

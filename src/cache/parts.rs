@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// What a cache of this program begins with: its version, and a sum of its source.
+/// What a cache of this program begins with: its version, and a sum of its source and crates.
 const MAGIC: &str =
     concat!("fdroid-bb ", env!("CARGO_PKG_VERSION"), " ", env!("FDROID_BB_SOURCE"), "\n");
 

@@ -54,7 +54,7 @@ OTHERS = (
     "check --help",
     "no-command",
     "graph",
-    "graph --format svg",
+    "graph --format dot",
     "schema",
     "completions bash",
     "man pages",

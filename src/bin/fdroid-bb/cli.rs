@@ -331,8 +331,8 @@ pub struct Shown {
 pub enum Drawing {
     /// As GitLab and GitHub render it
     Mermaid,
-    /// As a picture
-    Svg,
+    /// As Graphviz reads it: `| dot -Tsvg` makes a picture
+    Dot,
 }
 
 /// How a difference is written.

@@ -183,7 +183,7 @@ fn graph(
             let graph = Graph::new(&description.pipeline);
             let text = match format {
                 Drawing::Mermaid => graph.mermaid(),
-                Drawing::Svg => graph.svg(),
+                Drawing::Dot => graph.dot(),
             };
             write!(out, "{text}")?;
             Ok(Exit::Clean)
