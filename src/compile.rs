@@ -10,15 +10,17 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
-use crate::buildbot::Object;
+use crate::buildbot::Master;
 use crate::config;
 use crate::fdroid::{App, AppId, Marks};
 use crate::finding::{Code, Finding, Place, quote};
 use crate::lower::{self, lower};
+use crate::model::{self, MODEL};
 use crate::pipeline::Pipeline;
-use crate::render::{POLLERS, render, written_pollers};
+use crate::render::{self, POLLERS, written_pollers};
 use crate::resolve;
-use crate::resolve::apps::{Poller, Reason};
+use crate::resolve::apps::{Poller, Reason, Srclibs};
+use crate::write::OutputSet;
 
 pub use apps::{Detail, apps};
 
@@ -77,8 +79,8 @@ impl Record {
 pub struct Apps {
     /// The files, in order of their names.
     pub records: Vec<Record>,
-    /// The number of srclibs.
-    pub srclibs: usize,
+    /// The srclibs, by their names.
+    pub srclibs: Srclibs,
     /// All findings, those on quarantined files too.
     pub findings: Vec<Finding>,
 }
@@ -171,19 +173,20 @@ pub fn output(
     pipeline: &Pipeline,
     pollers: &[(&AppId, &Poller)],
 ) -> Result<BTreeMap<String, String>, minijinja::Error> {
-    let poller = |(id, poller): &(&AppId, &Poller)| lower::poller(pipeline, id, poller);
-    render(&lower(pipeline), |_| pollers.iter().map(poller))
+    let new =
+        |(id, poller): &(&AppId, &Poller)| render::Poller::New(lower::poller(pipeline, id, poller));
+    files(pipeline, |_| pollers.iter().map(new))
 }
 
 /// The same for masters that run: an app whose metadata is broken now keeps the poller that it has
-/// in `old`, the files of the set on disk. With it, the names of these apps.
+/// in `old`, the set on disk, unless its file was edited. With it, the names of these apps.
 ///
 /// # Errors
 /// When a template is broken, which is a fault of this program.
 pub fn following_output(
     pipeline: &Pipeline,
     apps: &Apps,
-    old: &BTreeMap<&str, &str>,
+    old: &OutputSet,
 ) -> Result<(BTreeMap<String, String>, BTreeSet<String>), minijinja::Error> {
     let broken: BTreeSet<&str> = apps
         .records
@@ -195,16 +198,30 @@ pub fn following_output(
         .collect();
     let mut kept = BTreeSet::new();
     let pollers = apps.pollers();
-    let files = render(&lower(pipeline), |master| {
+    let files = files(pipeline, |master| {
         let file = format!("{}/{POLLERS}", master.name);
-        let had = old.get(file.as_str()).filter(|_| !broken.is_empty());
-        let had = had.map(|text| written_pollers(text)).unwrap_or_default();
-        let mut all: Vec<Object> =
-            had.into_iter().filter(|object| broken.contains(object.name.as_str())).collect();
-        kept.extend(all.iter().map(|object| object.name.clone()));
-        all.extend(pollers.iter().map(|(id, poller)| lower::poller(pipeline, id, poller)));
-        all.sort_by(|a, b| a.name.cmp(&b.name));
-        all.into_iter()
+        let had = old.text(&file).filter(|_| !broken.is_empty() && !old.is_edited(&file));
+        let had = written_pollers(had.unwrap_or_default());
+        let mut all: Vec<(&str, render::Poller<'_>)> = had
+            .filter(|(id, _)| broken.contains(id))
+            .map(|(id, call)| (id, render::Poller::Kept(call)))
+            .collect();
+        kept.extend(all.iter().map(|(id, _)| (*id).to_owned()));
+        all.extend(pollers.iter().map(|(id, poller)| {
+            (id.as_str(), render::Poller::New(lower::poller(pipeline, id, poller)))
+        }));
+        all.sort_by_key(|(id, _)| *id);
+        all.into_iter().map(|(_, poller)| poller)
     })?;
     Ok((files, kept))
+}
+
+fn files<'a, P: Iterator<Item = render::Poller<'a>>>(
+    pipeline: &Pipeline,
+    pollers: impl FnMut(&Master) -> P,
+) -> Result<BTreeMap<String, String>, minijinja::Error> {
+    let masters = lower(pipeline);
+    let mut files = render::render(&masters, pollers)?;
+    files.insert(MODEL.to_owned(), model::written(&pipeline.places, &masters));
+    Ok(files)
 }

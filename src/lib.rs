@@ -12,6 +12,7 @@ pub mod finding;
 pub mod graph;
 pub mod load;
 pub mod lower;
+pub mod model;
 pub mod parse;
 pub mod pattern;
 pub mod pipeline;

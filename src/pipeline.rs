@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 
 use crate::config::{
     Access, Apps, Checkout, Condition, DockerWorker, Duration, EnvName, Fdroiddata, Guard,
-    LibvirtWorker, Lock, Name, OnFailure, Operator, Property, RemoteWorker, Reporter, Retry,
-    Scalar, TextOrSecret, TimeLimit, Trigger, VagrantWorker,
+    LibvirtWorker, Lock, Name, OnFailure, Operator, Path, Places, Property, RemoteWorker, Reporter,
+    Retry, Scalar, TextOrSecret, TimeLimit, Trigger, VagrantWorker,
 };
-use crate::finding::Place;
 use crate::remote::RemotePolicy;
 use crate::template::Template;
 
@@ -28,8 +27,6 @@ pub struct Pipeline {
     pub fdroiddata: Fdroiddata,
     /// Which apps are polled.
     pub apps: Apps,
-    /// Where the patterns of `apps.overrides` stand, one after the other.
-    pub override_places: Vec<Place>,
     /// Which source URLs are polled.
     pub remotes: RemotePolicy,
     /// Who polls them, for git's user agent.
@@ -38,6 +35,8 @@ pub struct Pipeline {
     pub guard: Guard,
     /// The masters, by name.
     pub masters: BTreeMap<Name, Master>,
+    /// Where all of this stands.
+    pub places: Places,
 }
 
 /// A master with all that belongs to it.
@@ -152,6 +151,8 @@ impl Builder {
 /// One thing a builder does.
 #[derive(Debug)]
 pub struct Step {
+    /// The key that it stands at.
+    pub origin: Path,
     /// Its name on the web pages.
     pub name: String,
     /// What it does.
@@ -162,6 +163,8 @@ pub struct Step {
     pub env: BTreeMap<EnvName, TextOrSecret>,
     /// How long it may take.
     pub timeout: TimeLimit,
+    /// The key that says so: its own, or its builder's.
+    pub timeout_origin: Path,
     /// What it locks while it runs.
     pub locks: BTreeMap<Name, Access>,
     /// Whether it runs after a failure.
@@ -219,6 +222,21 @@ pub enum Action {
         /// On the worker.
         to: Template,
     },
+}
+
+impl Action {
+    /// The key of a step that asks for it.
+    #[must_use]
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::Run(_) => "run",
+            Self::RunOnMaster(_) => "run-on-master",
+            Self::Checkout(_) => "git",
+            Self::Upload { .. } => "upload",
+            Self::SaveLog { .. } => "save-log",
+            Self::Download { .. } => "download",
+        }
+    }
 }
 
 /// What makes builders build.

@@ -10,7 +10,6 @@ use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior, Value, context};
 use serde::Serialize;
 
-use crate::buildbot::parse::assignments;
 use crate::buildbot::python::{self, Expr};
 use crate::buildbot::{Master, Object};
 use crate::pipeline::RUNTIME;
@@ -132,12 +131,21 @@ struct MasterView<'a> {
     pollers: Option<&'static str>,
 }
 
-/// Every file of the output, by its path, with `/`. `pollers` gives those of the apps that a master
-/// polls, in the order of their names.
+/// A poller, as one line.
+#[derive(Debug)]
+pub enum Poller<'a> {
+    /// A new one.
+    New(Object),
+    /// One of an earlier output, as it was written there.
+    Kept(&'a str),
+}
+
+/// Every file of the output but its model, by its path, with `/`. `pollers` gives those of the apps
+/// that a master polls, in the order of their names.
 ///
 /// # Errors
 /// When a template is broken, which is a fault of this program.
-pub fn render<P: Iterator<Item = Object>>(
+pub fn render<'a, P: Iterator<Item = Poller<'a>>>(
     masters: &[Master],
     mut pollers: impl FnMut(&Master) -> P,
 ) -> Result<BTreeMap<String, String>, minijinja::Error> {
@@ -162,13 +170,18 @@ pub fn render<P: Iterator<Item = Object>>(
             let mut lines = String::new();
             for poller in pollers(master) {
                 lines.push_str("    ");
-                poller.expr.write_one_line(&mut lines);
+                match poller {
+                    Poller::New(object) => object.expr.write_one_line(&mut lines),
+                    Poller::Kept(call) => lines.push_str(call),
+                }
                 lines.push_str(",\n");
             }
-            let pollers = Value::from_object(Lines(lines));
+            let functions = master.poller_functions.iter();
             let functions: Vec<String> =
-                master.poller_functions.iter().map(|(name, expr)| expr.assign(0, name)).collect();
-            let text = templates.get_template(POLLERS)?.render(context! { functions, pollers })?;
+                functions.map(|(name, function)| function.expr.assign(0, name)).collect();
+            let text = templates
+                .get_template(POLLERS)?
+                .render(context! { functions, pollers => Value::from_object(Lines(lines)) })?;
             files.insert(format!("{folder}/{POLLERS}"), text);
         }
     }
@@ -185,35 +198,20 @@ impl minijinja::value::Object for Lines {
     }
 }
 
-/// The pollers of an earlier output, by the text of its `pollers.py`; none where that was edited
-/// into something else.
-#[must_use]
-pub fn written_pollers(text: &str) -> Vec<Object> {
-    let lists = assignments(text, |target| target == "POLLERS").unwrap_or_default();
-    let pollers = lists.into_iter().filter_map(|(_, expr)| match expr {
-        Expr::List(pollers) => Some(pollers),
-        _ => None,
-    });
-    let name = |expr: &Expr| match expr {
-        Expr::Call(call) => match call.args().first() {
-            Some(Expr::Str(name)) => Some(name.clone()),
-            _ => None,
-        },
-        _ => None,
-    };
-    pollers.flatten().filter_map(|expr| Some(Object { name: name(&expr)?, expr })).collect()
+/// The pollers of an earlier output, by the text of its `pollers.py`: of each the application id and
+/// the call. Reads what [`render`] wrote, line by line.
+pub fn written_pollers(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.lines().filter_map(|line| {
+        let call = line.strip_prefix("    ")?;
+        let (_, rest) = call.split_once("(\"")?;
+        Some((rest.split_once('"')?.0, call.strip_suffix(',').unwrap_or(call)))
+    })
 }
 
-/// The application ids that the pollers of an earlier output are for, by the text of its
-/// `pollers.py`, sorted. Reads what [`render`] wrote, line by line, so that the guard also counts where
-/// somebody has edited a line into what [`written_pollers`] does not take.
+/// The application ids that they are for, sorted.
 #[must_use]
 pub fn polled_apps(text: &str) -> Vec<&str> {
-    let ids = text.lines().filter_map(|line| {
-        let (_, rest) = line.strip_prefix("    ")?.split_once('(')?;
-        Some(rest.strip_prefix('"')?.split_once('"')?.0)
-    });
-    let mut ids: Vec<&str> = ids.collect();
+    let mut ids: Vec<&str> = written_pollers(text).map(|(id, _)| id).collect();
     ids.sort_unstable();
     ids.dedup();
     ids
@@ -221,6 +219,7 @@ pub fn polled_apps(text: &str) -> Vec<&str> {
 
 fn view(master: &Master) -> MasterView<'_> {
     let lists = [
+        &master.settings,
         &master.workers,
         &master.builders,
         &master.schedulers,
@@ -228,20 +227,19 @@ fn view(master: &Master) -> MasterView<'_> {
         &master.services,
     ];
     let mut roots = BTreeSet::new();
-    master.settings.iter().for_each(|(_, expr)| expr.roots(&mut roots));
-    master.locks.iter().for_each(|(_, expr)| expr.roots(&mut roots));
+    master.locks.iter().for_each(|(_, lock)| lock.expr.roots(&mut roots));
     lists.into_iter().flatten().for_each(|object| object.expr.roots(&mut roots));
     let used = |names: &[&'static str]| -> Vec<&str> {
         names.iter().copied().filter(|name| roots.contains(name)).collect()
     };
-    let setting = |(key, expr): &(&'static str, Expr)| assign(key, expr);
+    let setting = |setting: &Object| assign(&setting.name, &setting.expr);
     MasterView {
         name: &master.name,
         plugins: used(PLUGINS),
         runtime: import(RUNTIME, &used(RUNTIME_NAMES)),
         uses_basedir: roots.contains("BASEDIR"),
         settings: master.settings.iter().map(setting).collect(),
-        locks: master.locks.iter().map(|(name, expr)| expr.assign(0, name)).collect(),
+        locks: master.locks.iter().map(|(name, lock)| lock.expr.assign(0, name)).collect(),
         workers: assign_list("workers", &master.workers),
         builders: assign_list("builders", &master.builders),
         schedulers: assign_list("schedulers", &master.schedulers),

@@ -23,12 +23,18 @@ pub fn list(names: &[&str]) -> String {
 /// Text from outside, cut to 80 characters, with all that is invisible or misleading escaped.
 #[must_use]
 pub fn shown(text: &str) -> String {
-    let mut out = String::new();
-    for (i, c) in text.chars().enumerate() {
-        if i == 80 {
-            out.push('…');
-            break;
-        }
+    match text.char_indices().nth(80) {
+        Some((end, _)) => visible(text.get(..end).unwrap_or_default()) + "…",
+        None => visible(text),
+    }
+}
+
+/// Text from outside with all that is invisible or misleading escaped.
+#[must_use]
+pub fn visible(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        // What is not ASCII and no letter may be wide, or nothing, or turn the writing round.
         if c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric() {
             out.push(c);
         } else {

@@ -44,6 +44,8 @@ const STAGING: &str = ".masters-staging-";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OutputSet {
     files: BTreeMap<String, Vec<u8>>,
+    /// The hashes that the manifest lists for those that have another one now.
+    edited: BTreeMap<String, String>,
 }
 
 impl OutputSet {
@@ -85,32 +87,39 @@ impl OutputSet {
     ///
     /// When the manifest is damaged, or a file that it lists cannot be read.
     pub fn load(masters: &Path) -> Result<Self, WriteError> {
-        let mut files = BTreeMap::new();
-        for path in manifest::read(masters)?.into_keys() {
+        let mut set = Self::default();
+        for (path, hash) in manifest::read(masters)? {
             let full = masters.join(&path);
             let bytes = fs::read(&full).context(Action::Read, &full)?;
-            files.insert(path, bytes);
+            if digest(&bytes) != hash {
+                set.edited.insert(path.clone(), hash);
+            }
+            set.files.insert(path, bytes);
         }
-        Ok(Self { files })
+        Ok(set)
     }
 
-    /// Whether the files at `masters`, from which the set was loaded, are what was once written.
-    ///
-    /// # Errors
-    ///
-    /// When one of them is not.
-    pub fn check(&self, masters: &Path) -> Result<(), WriteError> {
-        let listed = manifest::read(masters)?;
-        match self.files.iter().find(|(path, bytes)| listed.get(*path) != Some(&digest(bytes))) {
-            None => Ok(()),
-            Some((path, _)) => Err(WriteError::Edited(masters.join(path))),
-        }
+    /// Whether somebody has edited the file at `path` since this program wrote it.
+    #[must_use]
+    pub fn is_edited(&self, path: &str) -> bool {
+        self.edited.contains_key(path)
     }
 
-    /// The SHA-256 of the manifest: two sets are equal if it is.
+    /// The files that somebody has edited since this program wrote them.
+    pub fn edited(&self) -> impl Iterator<Item = &str> {
+        self.edited.keys().map(String::as_str)
+    }
+
+    /// The file at `path` as text; `None` also if it is no UTF-8, and so none of this program's.
+    #[must_use]
+    pub fn text(&self, path: &str) -> Option<&str> {
+        std::str::from_utf8(self.files.get(path)?).ok()
+    }
+
+    /// The SHA-256 of what is in the files: two sets are equal if it is.
     #[must_use]
     pub fn digest(&self) -> String {
-        digest(&manifest::render(&self.files))
+        digest(&manifest::render(&self.files, &BTreeMap::new()))
     }
 
     /// The digest of the files in one folder of the set, as `live.py` computes it of what a master
@@ -168,7 +177,7 @@ impl Changes {
 ///
 /// When the set on disk cannot be read, or [`write`] would refuse to replace it.
 pub fn compare(out: &Path, set: &OutputSet) -> Result<Changes, WriteError> {
-    let manifest = manifest::render(&set.files);
+    let manifest = manifest::render(&set.files, &set.edited);
     let files = complete(set, &manifest);
     Ok(Plan::new(&out.join(SET_DIR), &files)?.changes)
 }
@@ -255,7 +264,7 @@ impl Output {
         provenance: &serde_json::Value,
     ) -> Result<Staged<'_>, WriteError> {
         let masters = self.masters();
-        let manifest = manifest::render(&set.files);
+        let manifest = manifest::render(&set.files, &set.edited);
         let files = complete(set, &manifest);
         let plan = Plan::new(&masters, &files)?;
         let text = format!("{provenance:#}\n");

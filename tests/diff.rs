@@ -3,13 +3,11 @@
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests may panic like the tests")]
 
-use std::fs;
-use std::path::Path;
+mod common;
 
-use fdroid_bb::compile::{self, Detail};
-use fdroid_bb::diff::model::Model;
-use fdroid_bb::diff::{Apps, Causes, Diff, Style};
-use fdroid_bb::load::Tree;
+use common::state::{difference, state};
+use fdroid_bb::diff::Style;
+use fdroid_bb::model::Model;
 use insta::assert_snapshot;
 
 const DESCRIPTION: &str = r#"
@@ -38,38 +36,7 @@ on = "app-source"
 builders = ["check"]
 "#;
 
-/// Metadata: names, each with what stands in its file.
-type Metadata<'a> = &'a [(&'a str, &'a str)];
-
 const TAGS: &str = "UpdateCheckMode: Tags\nRepoType: git\nRepo: https://git.example.org/NAME.git\n";
-
-struct State {
-    description: compile::Description,
-    apps: compile::Apps,
-    model: Model,
-}
-
-fn state(description: &str, metadata: Metadata<'_>) -> State {
-    let folder = tempfile::tempdir().unwrap();
-    fs::create_dir(folder.path().join("metadata")).unwrap();
-    for (name, text) in metadata {
-        let file = folder.path().join(format!("metadata/{name}.yml"));
-        fs::write(file, text.replace("NAME", name)).unwrap();
-    }
-    let description = compile::describe("fdroid-bb.toml", description).unwrap();
-    let tree = Tree::open(Path::new(folder.path()), None).unwrap();
-    let apps = compile::apps(&description, &tree, Detail::Whole, &|_, _| ()).unwrap();
-    let files = compile::output(&description.pipeline, &apps.pollers()).unwrap();
-    let files = files.iter().map(|(path, text)| (path.as_str(), text.as_str()));
-    let model = Model::read(files).unwrap();
-    State { description, apps, model }
-}
-
-fn difference(old: &State, new: &State) -> Diff {
-    let causes =
-        Causes::new(Some(&new.description), Some(Apps::new(&old.apps)), Some(Apps::new(&new.apps)));
-    Diff::new(&old.model, &new.model, &causes)
-}
 
 #[test]
 fn what_became_of_apps_is_told_with_its_cause() {
@@ -122,14 +89,19 @@ fn machines_are_told_each_kind_of_change() {
 
 #[test]
 fn names_that_buildbot_would_mix_up_are_found() {
-    let text =
-        "POLLERS = [\n    git(\"a.b\", \"https://x\"),\n    git(\"a.b\", \"https://y\"),\n]\n";
-    let model = Model::read([("main/pollers.py", text)].into_iter()).unwrap();
+    let set = state(DESCRIPTION, &[("a.b", TAGS)]).set;
+    let twice = |path: &str, text: &str| match path {
+        "main/pollers.py" => text.replace("]\n", "    git(\"a.b\", \"https://y\"),\n]\n"),
+        _ => text.to_owned(),
+    };
+    assert_eq!(Model::read(&set).collisions, []);
+    let set =
+        common::state::set(set.iter().map(|(path, bytes)| {
+            (path.to_owned(), twice(path, std::str::from_utf8(bytes).unwrap()))
+        }));
+    let model = Model::read(&set);
     let [collision] = model.collisions.as_slice() else { panic!("{:?}", model.collisions) };
     assert_eq!((collision.master.as_str(), collision.name.as_str()), ("main", "a.b"));
-    let apart =
-        [("main/pollers.py", "POLLERS = [\n    git(\"a.b\"),\n]\n"), ("other/pollers.py", text)];
-    assert_eq!(Model::read(apart.into_iter()).unwrap().collisions.len(), 1);
 }
 
 #[test]

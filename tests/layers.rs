@@ -26,23 +26,28 @@ const LAYERS: &[(&str, &str)] = &[
     ("load", "finding process text"),
     ("parse", "fdroid finding"),
     ("config", "finding remote text"),
-    ("pipeline", "config finding remote template"),
+    ("pipeline", "config remote template"),
     ("resolve", "config fdroid finding pattern pipeline remote template text"),
     ("polls", "fdroid resolve"),
     ("graph", "config pipeline"),
     // Buildbot's vocabulary, and the stages that have it.
-    ("buildbot", ""),
+    ("buildbot", "config"),
     ("lower", "buildbot config fdroid pipeline resolve template"),
     ("render", "buildbot pipeline"),
     ("write", ""),
+    ("model", "buildbot config pipeline render write"),
     // All stages in a row, and what is done with that.
     ("cache", "fdroid finding remote resolve write"),
     (
         "compile",
-        "buildbot cache config fdroid finding load lower parse pipeline polls render resolve text",
+        "buildbot cache config fdroid finding load lower model parse pipeline polls render resolve \
+         text write",
     ),
-    ("diff", "buildbot compile config fdroid finding load pipeline render resolve text write"),
-    ("apply", "diff pipeline process render write"),
+    (
+        "diff",
+        "buildbot compile config fdroid finding load lower model pipeline render resolve text write",
+    ),
+    ("apply", "diff model pipeline process render write"),
     ("submit", "fdroid text"),
 ];
 

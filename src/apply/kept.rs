@@ -92,7 +92,9 @@ impl Kept {
     /// When they cannot be read, or were edited since.
     pub fn load(&self) -> Result<OutputSet, WriteError> {
         let set = OutputSet::load(&self.path)?;
-        set.check(&self.path)?;
+        if let Some(path) = set.edited().next() {
+            return Err(WriteError::Edited(self.path.join(path)));
+        }
         Ok(set)
     }
 }

@@ -25,7 +25,7 @@ pub use health::{Health, Problem};
 pub use refusal::{Failure, Refusal, Undone};
 
 use crate::diff::Diff;
-use crate::diff::model::{Kind, Model};
+use crate::model::{Kind, Model};
 use crate::pipeline::RUNTIME;
 use crate::process;
 use crate::render::MASTER_CFG;
@@ -160,9 +160,7 @@ fn system(what: impl Into<String>, error: io::Error) -> Refusal {
 
 /// What Buildbot's own check lets pass.
 fn check(set: &OutputSet) -> Result<(), Refusal> {
-    // What this program has just written can be read back.
-    let model = Model::read(set.texts()).unwrap_or_default();
-    match model.collisions.first() {
+    match Model::read(set).collisions.first() {
         None => Ok(()),
         Some(key) => Err(Refusal::Collision { master: key.master.clone(), name: key.name.clone() }),
     }
@@ -206,7 +204,10 @@ fn todo(
         Some(_) => {
             let of_this = |kind: Kind, of: &str| kind != Kind::Runtime && of == master.name;
             let mut needs = new.diff.restarts().filter(|c| of_this(c.key.kind, &c.key.master));
-            needs.next().map(|change| format!("only that changes its `{}`", change.key.name))
+            let needs =
+                needs.next().map(|change| format!("only that changes its `{}`", change.key.name));
+            let blind = new.diff.blind.as_ref();
+            needs.or_else(|| blind.map(|(_, why)| format!("nobody can tell what changes: {why}")))
         }
     };
     match why {

@@ -2,6 +2,7 @@
 //! expression (<https://docs.buildbot.net/4.3.0/manual/configuration/>).
 
 use super::python::{Expr, Name};
+use crate::config::Path;
 
 /// The configuration of one master.
 #[derive(Debug)]
@@ -9,9 +10,9 @@ pub struct Master {
     /// Its folder in the output.
     pub name: String,
     /// Keys of `BuildmasterConfig` with a single value, in the order they are written.
-    pub settings: Vec<(&'static str, Expr)>,
+    pub settings: Vec<Object>,
     /// Locks, each in a variable of its own.
-    pub locks: Vec<(Name, Expr)>,
+    pub locks: Vec<(Name, Object)>,
     /// `c["workers"]`.
     pub workers: Vec<Object>,
     /// `c["builders"]`.
@@ -22,9 +23,9 @@ pub struct Master {
     pub change_sources: Vec<Object>,
     /// Its services, reporters among them.
     pub services: Vec<Object>,
-    /// The functions that the pollers of apps call, by their names; none where it polls no apps. The
-    /// pollers themselves are too many to be held here.
-    pub poller_functions: Vec<(Name, Expr)>,
+    /// The functions that make the pollers of apps, each a `partial` of what its pollers share; none
+    /// if it polls no apps. The pollers themselves are too many to be held here.
+    pub poller_functions: Vec<(Name, Object)>,
 }
 
 /// A named part of a master.
@@ -34,4 +35,6 @@ pub struct Object {
     pub name: String,
     /// The expression that makes it.
     pub expr: Expr,
+    /// The keys of the description that it is there for.
+    pub origins: Vec<Path>,
 }

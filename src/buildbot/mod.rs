@@ -1,7 +1,6 @@
 //! Buildbot's vocabulary, and the Python its configuration is written in.
 
 mod master;
-pub mod parse;
 pub mod python;
 
 pub use master::{Master, Object};

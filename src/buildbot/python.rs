@@ -21,6 +21,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::fmt::Write as _;
 
+use crate::config::Path;
+
 /// The width of a line, `ruff format`'s default.
 pub const LINE_WIDTH: usize = 88;
 
@@ -123,6 +125,9 @@ pub enum Expr {
     Dict(Vec<(Expr, Expr)>),
     /// A call of a named function or class.
     Call(Call),
+    /// An expression that follows from the key at this path of the description. Python does not
+    /// see it; several in each other are several keys.
+    At(Path, Box<Expr>),
 }
 
 /// A call of a named function or class.
@@ -191,6 +196,29 @@ impl Call {
         self
     }
 
+    /// Adds a named argument that follows from the key at `path`.
+    #[must_use]
+    pub fn kwarg_at(self, name: impl Into<Ident>, path: Path, value: impl Into<Expr>) -> Self {
+        self.kwarg(name, value.into().at(path))
+    }
+
+    /// The same, when there is a value for it.
+    #[must_use]
+    pub fn kwarg_opt_at(
+        self,
+        name: impl Into<Ident>,
+        path: Path,
+        value: Option<impl Into<Expr>>,
+    ) -> Self {
+        self.kwarg_opt(name, value.map(|value| value.into().at(path)))
+    }
+
+    /// The call, which follows from the key at `path`.
+    #[must_use]
+    pub fn at(self, path: Path) -> Expr {
+        Expr::from(self).at(path)
+    }
+
     /// Adds a named argument when there is a value for it.
     #[must_use]
     pub fn kwarg_opt(self, name: impl Into<Ident>, value: Option<impl Into<Expr>>) -> Self {
@@ -222,10 +250,31 @@ impl Expr {
         Self::Dict(items.into_iter().map(|(key, value)| (key.into(), value.into())).collect())
     }
 
-    /// Whether it is a list with `text` in it.
+    /// The expression, which follows from the key at `path`.
     #[must_use]
-    pub fn lists(&self, text: &str) -> bool {
-        matches!(self, Self::List(items) if items.iter().any(|i| matches!(i, Self::Str(t) if t == text)))
+    pub fn at(self, path: Path) -> Self {
+        Self::At(path, Box::new(self))
+    }
+
+    /// The expression as Python sees it, without where it comes from.
+    #[must_use]
+    pub fn plain(&self) -> &Self {
+        match self {
+            Self::At(_, inner) => inner.plain(),
+            plain => plain,
+        }
+    }
+
+    /// The keys of the description that the expression as a whole follows from, if it says so.
+    pub fn origins(&self) -> impl Iterator<Item = &Path> {
+        let mut rest = self;
+        std::iter::from_fn(move || match rest {
+            Self::At(path, inner) => {
+                rest = inner;
+                Some(path)
+            }
+            _ => None,
+        })
     }
 
     /// The expression on one line, however long.
@@ -267,6 +316,7 @@ impl Expr {
     pub fn roots<'a>(&'a self, roots: &mut BTreeSet<&'a str>) {
         match self {
             Self::Str(_) | Self::Int(_) | Self::Bool(_) | Self::None => {}
+            Self::At(_, inner) => inner.roots(roots),
             Self::Name(name) => {
                 roots.insert(name.root());
             }
@@ -315,7 +365,7 @@ impl Expr {
 
     /// The brackets around what can be laid out one element a line; `None` for the rest.
     fn brackets(&self) -> Option<(char, char)> {
-        match self {
+        match self.plain() {
             Self::List(items) => (!items.is_empty()).then_some(('[', ']')),
             Self::Tuple(items) => (!items.is_empty()).then_some(('(', ')')),
             Self::Dict(items) => (!items.is_empty()).then_some(('{', '}')),
@@ -329,6 +379,7 @@ impl Expr {
     /// Adds the expression to `out`, on one line.
     pub fn write_one_line(&self, out: &mut String) {
         match self {
+            Self::At(_, inner) => inner.write_one_line(out),
             Self::Str(text) => write_literal(out, text),
             Self::Int(number) => {
                 // Writing to a `String` cannot fail.
@@ -382,13 +433,13 @@ impl Expr {
             return;
         }
         out.truncate(start);
-        if let Self::Call(call) = self {
+        if let Self::Call(call) = self.plain() {
             out.push_str(call.function.as_str());
         }
         out.push(open);
         out.push('\n');
         let inner = indent + INDENT;
-        match self {
+        match self.plain() {
             Self::List(items) | Self::Tuple(items) => {
                 for item in items {
                     item.write_element(out, inner);

@@ -70,6 +70,7 @@ impl KnownFinding<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownPoller<'a> {
     url: &'a str,
+    srclib: Option<&'a str>,
     watch: KnownWatch<'a>,
     interval: i64,
     check_interval: i64,
@@ -95,7 +96,8 @@ impl<'a> From<&'a Poller> for KnownPoller<'a> {
             Watch::Svn => KnownWatch::Svn,
         };
         let (interval, check_interval) = (poller.interval, poller.check_interval);
-        Self { url: poller.url.as_str(), watch, interval, check_interval }
+        let (url, srclib) = (poller.url.as_str(), poller.srclib.as_deref());
+        Self { url, srclib, watch, interval, check_interval }
     }
 }
 
@@ -111,6 +113,7 @@ impl From<&KnownPoller<'_>> for Poller {
         };
         let url = RemoteUrl::known(known.url.to_owned());
         let (interval, check_interval) = (known.interval, known.check_interval);
-        Self { url, watch, interval, check_interval }
+        let srclib = known.srclib.map(ToOwned::to_owned);
+        Self { url, srclib, watch, interval, check_interval }
     }
 }

@@ -11,9 +11,9 @@ use super::read::{Fresh, Read, known_record};
 use super::seen::{Seen, look_up};
 use super::{Apps, Description, Record};
 use crate::cache::{self, Known, News, Settings};
-use crate::config::{Document, Path, Trigger};
+use crate::config::{Glob, Path, Trigger};
 use crate::fdroid::outline::SrclibOutline;
-use crate::finding::{Code, Finding, Place, quote};
+use crate::finding::{Code, Finding, quote};
 use crate::load::{self, File, METADATA, Reader, SRCLIBS, Tree};
 use crate::parse;
 use crate::pipeline::Pipeline;
@@ -101,7 +101,7 @@ pub fn apps(
     }
     records.sort_by(|a, b| a.name().cmp(b.name()));
     findings.extend(tree.finding.clone());
-    let mut apps = Apps { records, srclibs: srclib_files.len(), findings };
+    let mut apps = Apps { records, srclibs, findings };
     let mut of_all = unused_overrides(&description.pipeline, &apps.records);
     of_all.extend(poll_load(description, &apps));
     quote(&mut of_all, &description.text);
@@ -130,10 +130,7 @@ fn poll_load(description: &Description, apps: &Apps) -> Vec<Finding> {
     let pollers = apps.pollers();
     let load = Load::of(&polls::repositories(&pollers));
     let over = load.busiest().into_iter().filter(|(_, calls)| *calls > f64::from(limit));
-    let place = Document::parse(&description.file, &description.text).map_or_else(
-        |_| Place::file(&description.file),
-        |document| document.key(&Path::root("apps").key("poll-interval")),
-    );
+    let place = pipeline.places.of(&Path::root("apps").key("poll-interval"));
     over.map(|(host, calls)| {
         let message = format!(
             "`{}` would be asked {calls:.1} times a minute, and `guard.polls-per-minute` is {limit}",
@@ -217,12 +214,18 @@ fn unused_overrides(pipeline: &Pipeline, records: &[Record]) -> Vec<Finding> {
             Record::Quarantined { .. } => None,
         })
         .collect();
-    let globs = rules.iter().flat_map(|rule| &rule.apps).zip(&pipeline.override_places);
-    globs
-        .filter(|(glob, _)| !ids.iter().any(|id| glob.matches(id)))
-        .map(|(_, place)| {
+    let is_unused = |glob: &Glob| !ids.iter().any(|id| glob.matches(id));
+    let rules = rules.iter().enumerate();
+    let unused = rules.flat_map(|(i, rule)| {
+        let path = Path::root("apps").key("overrides").index(i).key("apps");
+        let globs = rule.apps.iter().enumerate();
+        globs.filter(|(_, glob)| is_unused(glob)).map(move |(j, _)| path.index(j))
+    });
+    unused
+        .map(|path| {
+            let place = pipeline.places.of(&path);
             let message = "no app has an id like this";
-            Finding::new(Code::OverrideUnused, place.clone(), message, "mend it or delete it")
+            Finding::new(Code::OverrideUnused, place, message, "mend it or delete it")
         })
         .collect()
 }

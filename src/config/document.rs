@@ -112,6 +112,12 @@ impl<'t> Document<'t> {
         .collect()
     }
 
+    /// The path that findings name.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        self.file
+    }
+
     /// The value of the whole file.
     #[must_use]
     pub fn root(&self) -> &Spanned<DeValue<'t>> {
@@ -143,15 +149,6 @@ impl<'t> Document<'t> {
     #[must_use]
     pub fn key(&self, path: &Path) -> Place {
         self.place_of(self.find(path).0)
-    }
-
-    /// Whether there is a value at `path`.
-    #[must_use]
-    pub fn has(&self, path: &Path) -> bool {
-        path.0
-            .iter()
-            .try_fold(&self.root, |value, segment| Some(Self::step(value, segment)?.1))
-            .is_some()
     }
 
     /// What a segment leads to, with the bytes of its key, or of the element itself.

@@ -1,111 +1,154 @@
-//! Why an object differs: the line of an app's metadata or of the pipeline description.
+//! Why an object differs: a key of the description, or the line of an app's metadata.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::compile::{self, Description, Record};
-use crate::config::{Document, Path};
-use crate::fdroid::Marks;
-use crate::finding::{Place, Span};
-use crate::pipeline::Master;
-use crate::resolve::apps::Reason;
-use crate::text::shown;
+use serde_json::json;
 
 use super::effect::Effect;
-use super::model::{Key, Kind, Model};
+use super::keys::Keys;
 use super::{Change, Field, What};
+use crate::compile::{self, Record};
+use crate::config::Places;
+use crate::fdroid::Marks;
+use crate::finding::{Place, Span};
+use crate::load::{METADATA, SRCLIBS};
+use crate::lower::{PollerOrigin, poller_origin};
+use crate::model::{Key, Kind, Model};
+use crate::resolve::apps::{Reason, Srclibs};
+use crate::text::shown;
 
 /// What made something differ.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cause {
-    /// Where it stands.
-    pub place: Place,
+    /// Where it stands; `None` where only a set is known and not what it was made from.
+    pub place: Option<Place>,
+    /// The path of the key of the description, if it is one.
+    pub key: Option<String>,
     /// What it means, where the place does not say it.
     pub why: Option<String>,
 }
 
-/// All that causes are looked up in; what is not known is `None`.
+/// What causes are looked up in; what is not known is `None`.
 #[derive(Debug, Default)]
 pub struct Causes<'a> {
-    document: Option<(&'a Description, Document<'a>)>,
-    old: Option<Apps<'a>>,
-    new: Option<Apps<'a>>,
+    /// Where the keys of the new description stand.
+    pub places: Option<&'a Places>,
+    /// The old state of fdroiddata.
+    pub old: Option<Apps<'a>>,
+    /// The new one.
+    pub new: Option<Apps<'a>>,
 }
 
-/// The files of `metadata/` by their names.
+/// The files of `metadata/` by their names, and the srclibs.
 #[derive(Debug)]
-pub struct Apps<'a>(BTreeMap<&'a str, &'a Record>);
+pub struct Apps<'a> {
+    records: BTreeMap<&'a str, &'a Record>,
+    srclibs: &'a Srclibs,
+}
 
 impl<'a> Apps<'a> {
     /// The apps of a state of fdroiddata.
     #[must_use]
     pub fn new(apps: &'a compile::Apps) -> Self {
-        Self(apps.records.iter().map(|record| (record.name(), record)).collect())
+        let records = apps.records.iter().map(|record| (record.name(), record)).collect();
+        Self { records, srclibs: &apps.srclibs }
+    }
+
+    fn poller_srclib(&self, name: &str) -> Option<&str> {
+        match self.records.get(name)? {
+            Record::App { poller: Ok(poller), .. } => poller.srclib.as_deref(),
+            _ => None,
+        }
     }
 }
 
-impl<'a> Causes<'a> {
-    /// Causes in a description, and in two states of fdroiddata.
-    #[must_use]
-    pub fn new(
-        description: Option<&'a Description>,
-        old: Option<Apps<'a>>,
-        new: Option<Apps<'a>>,
-    ) -> Self {
-        let document = description.and_then(|description| {
-            Some((description, Document::parse(&description.file, &description.text).ok()?))
-        });
-        Self { document, old, new }
-    }
-
-    /// Why an object came or went.
-    pub(super) fn object(&self, key: &Key, what: &What) -> Option<Cause> {
-        match key.kind {
-            Kind::Runtime => None,
-            Kind::Poller | Kind::App => self.app(&key.name, what),
-            _ => self.described(key, ""),
+impl Causes<'_> {
+    /// Why a value of a poller differs. `shared` are the keys of the value that all have.
+    pub(super) fn poller_field(
+        &self,
+        keys: &Keys<'_>,
+        name: &str,
+        way: &str,
+        shared: &[&str],
+    ) -> Option<Cause> {
+        let origin = poller_origin(way);
+        let own = match origin {
+            PollerOrigin::Keys(keys) => keys,
+            _ => &[],
+        };
+        let origins: Vec<&str> = own.iter().chain(shared).copied().collect();
+        if let Some(cause) = keys.cause(&origins) {
+            return Some(cause);
         }
-    }
-
-    /// Why a value of an object differs.
-    pub(super) fn field(&self, key: &Key, way: &str) -> Option<Cause> {
-        if key.kind != Kind::Poller {
-            return if key.kind == Kind::Runtime { None } else { self.described(key, way) };
-        }
-        match way {
-            "pollInterval" => return self.place(&Path::root("apps").key("poll-interval")),
-            "allow_protocol" => return self.place(&Path::root("remotes").key("schemes")),
-            "operator" => return self.place(&Path::root("remotes").key("operator")),
-            _ => {}
-        }
-        let marks = match self.new.as_ref()?.0.get(key.name.as_str())? {
+        let new = self.new.as_ref()?;
+        let marks = match new.records.get(name)? {
             Record::App { marks, .. } => *marks,
             Record::Quarantined { .. } => return None,
         };
-        let span = match way {
-            "repourl" => marks.repo,
-            "" => marks.repo_type,
-            _ => marks.update_check_mode,
+        let own = |span| Some(Cause::of(metadata(name, span), None));
+        let srclib = || {
+            let srclib = new.poller_srclib(name)?;
+            // Another srclib than before is the app's own doing.
+            let old = self.old.as_ref().and_then(|old| old.poller_srclib(name));
+            let same = self.old.is_none() || old == Some(srclib);
+            let marks = new.srclibs.get(srclib).and_then(|read| Some(read.as_ref().ok()?.marks));
+            same.then(|| (srclib, marks.unwrap_or_default()))
         };
-        Some(Cause { place: metadata(&key.name, span), why: None })
+        match (origin, srclib()) {
+            (PollerOrigin::Repo, Some((srclib, marks))) => Some(in_srclib(srclib, marks.repo)),
+            (PollerOrigin::RepoType, Some((srclib, marks))) => {
+                Some(in_srclib(srclib, marks.repo_type))
+            }
+            // An exception may be for its host.
+            (PollerOrigin::Repo, None) | (PollerOrigin::Keys(["apps.overrides"]), _) => {
+                own(marks.repo)
+            }
+            (PollerOrigin::RepoType, None) => own(marks.repo_type),
+            (PollerOrigin::UpdateCheckMode | PollerOrigin::Keys(_), _) => {
+                own(marks.update_check_mode)
+            }
+        }
     }
 
-    /// Why an app's poller came or went.
-    fn app(&self, name: &str, what: &What) -> Option<Cause> {
-        let new = self.new.as_ref()?;
-        let file = |why: &str| Cause { place: metadata(name, None), why: Some(why.to_owned()) };
-        match (new.0.get(name), what) {
+    /// Why an app's poller came or went. `polls` are the keys that say that apps are polled.
+    pub(super) fn poller(
+        &self,
+        keys: &Keys<'_>,
+        name: &str,
+        what: &What,
+        polls: &[String],
+    ) -> Option<Cause> {
+        let record = self.new.as_ref().and_then(|new| new.records.get(name));
+        let mut rules: Vec<&str> = match (record, what) {
+            (Some(Record::App { poller: Err(reason), .. }), _) => rule(*reason).to_vec(),
+            (Some(Record::App { marks, .. }), What::Added) => {
+                let disabled = marks.disabled.map(|_| "apps.disabled");
+                let archived = marks.archive_policy.map(|_| "apps.archived");
+                let all = ["apps.update-check-modes", "apps.overrides", "remotes"];
+                disabled.into_iter().chain(archived).chain(all).collect()
+            }
+            _ => Vec::new(),
+        };
+        rules.extend(polls.iter().map(String::as_str));
+        keys.cause(&rules).or_else(|| self.metadata(name, what))
+    }
+
+    /// What of an app's metadata made its poller come or go.
+    fn metadata(&self, name: &str, what: &What) -> Option<Cause> {
+        let new = &self.new.as_ref()?.records;
+        let file = |why: &str| Cause::of(metadata(name, None), Some(why.to_owned()));
+        match (new.get(name), what) {
             (None, What::Removed) => Some(file("the file is gone")),
             (None, _) => None,
-            (Some(record), What::Removed) => Some(state(record)),
-            (Some(record), _) => match self.old.as_ref().map(|old| old.0.get(name)) {
+            (Some(record), What::Removed) => Some(state(record).into()),
+            (Some(record), _) => match self.old.as_ref().map(|old| old.records.get(name)) {
                 // What it was says more than what it is now.
                 Some(Some(before)) => {
-                    let before = state(before);
-                    let why = before.why.map(|why| format!("it was {why}"));
-                    Some(Cause { place: state(record).place, why })
+                    let why = state(before).why.map(|why| format!("it was {why}"));
+                    Some(Cause::of(state(record).place, why))
                 }
                 Some(None) => Some(file("the file is new")),
-                None => Some(state(record)),
+                None => Some(state(record).into()),
             },
         }
     }
@@ -113,18 +156,15 @@ impl<'a> Causes<'a> {
     /// The apps that no poller watches, before or after, and that are in another state.
     pub(super) fn unpolled(&self, old: &Model, new: &Model) -> Vec<Change> {
         let (Some(before), Some(after)) = (&self.old, &self.new) else { return Vec::new() };
-        let polled: BTreeSet<&str> = [old, new]
-            .iter()
-            .flat_map(|model| model.objects.keys())
-            .filter(|key| key.kind == Kind::Poller)
-            .map(|key| key.name.as_str())
-            .collect();
-        let names: BTreeSet<&str> = before.0.keys().chain(after.0.keys()).copied().collect();
+        let (before, after) = (&before.records, &after.records);
+        let pollers = old.pollers.keys().chain(new.pollers.keys());
+        let polled: BTreeSet<&str> = pollers.map(|key| key.name.as_str()).collect();
+        let names: BTreeSet<&str> = before.keys().chain(after.keys()).copied().collect();
         let word = |record: Option<&&Record>| record.and_then(|record| state(record).why);
         names
             .difference(&polled)
             .filter_map(|name| {
-                let (was, is) = (before.0.get(name), after.0.get(name));
+                let (was, is) = (before.get(name), after.get(name));
                 let (old, new) = (word(was), word(is));
                 let what = match (was, is) {
                     (None, _) => What::Added,
@@ -134,17 +174,15 @@ impl<'a> Causes<'a> {
                 };
                 let field = Field {
                     way: "state".to_owned(),
-                    old: old.map(Into::into),
-                    new: new.map(Into::into),
+                    old: old.map(|word| json!(word)),
+                    new: new.map(|word| json!(word)),
                     cause: None,
                 };
-                let name = shown(name);
+                let place = is.map_or_else(|| metadata(name, None), |record| state(record).place);
+                let (master, name) = (String::new(), shown(name));
                 Some(Change {
-                    cause: is.map_or_else(
-                        || Some(Cause { place: metadata(&name, None), why: None }),
-                        |record| Some(Cause { why: None, ..state(record) }),
-                    ),
-                    key: Key { kind: Kind::App, master: String::new(), name },
+                    cause: Some(Cause::of(place, None)),
+                    key: Key { kind: Kind::App, master, name },
                     what,
                     fields: vec![field],
                     effect: Effect::Nothing,
@@ -152,88 +190,57 @@ impl<'a> Causes<'a> {
             })
             .collect()
     }
+}
 
-    /// The place in the description that an object, or a value of it, comes from.
-    fn described(&self, key: &Key, way: &str) -> Option<Cause> {
-        let (description, _) = self.document.as_ref()?;
-        let masters = &description.pipeline.masters;
-        let (_, master) = masters.iter().find(|(name, _)| name.as_str() == key.master)?;
-        let name = key.name.as_str();
-        let path = match key.kind {
-            Kind::Lock => Path::root("locks").key(name),
-            Kind::Scheduler => Path::root("schedulers").key(name),
-            Kind::Service => Path::root("reporters").key(name),
-            Kind::Builder => step(&Path::root("builders").key(name), master, name, way),
-            Kind::Worker => {
-                let has = |instances: &[String]| instances.iter().any(|i| i == name);
-                let worker = master.workers.iter().find(|(_, w)| has(&w.instances));
-                Path::root("workers").key(worker?.0.as_str())
-            }
-            Kind::ChangeSource if name == "fdroiddata-poller" => Path::root("fdroiddata"),
-            Kind::ChangeSource => Path::root("masters").key(&key.master).key("submit"),
-            _ => {
-                let path = Path::root("masters").key(&key.master);
-                if name == "www" { path.key("web") } else { path }
-            }
-        };
-        // The innermost part that has a key of its own.
-        let found = way.rsplit(['.', '[']).chain([name]).filter(|field| !field.is_empty());
-        let found = found.map(|field| self.nearest(&path, field)).find(|nearer| *nearer != path);
-        self.place(&found.unwrap_or(path))
-    }
-
-    /// The key below `path` that gives Buildbot's `field` its value, or `path` itself.
-    fn nearest(&self, path: &Path, field: &str) -> Path {
-        let key = match field {
-            "maxTime" | "runtime_timeout" => "timeout",
-            "missing_timeout" => "start-timeout",
-            "workernames" | "protocols" => "workers",
-            "repourl" | "buildbotURL" => "url",
-            "branches" => "branch",
-            "treeStableTimer" => "settle",
-            "builderNames" => "builders",
-            "db" | "db_url" => "database",
-            "port" => "listen",
-            "pollInterval" => "poll-interval",
-            "titleURL" => "title-url",
-            "plugins" => "views",
-            "maxCount" => "sharers",
-            "command" => "run",
-            other => other,
-        };
-        let Some((_, document)) = &self.document else { return path.clone() };
-        let kinds = ["vagrant", "docker", "libvirt", "remote"].map(|kind| path.key(kind).key(key));
-        let mut ways = std::iter::once(path.key(key)).chain(kinds);
-        ways.find(|way| document.has(way)).unwrap_or_else(|| path.clone())
-    }
-
-    fn place(&self, path: &Path) -> Option<Cause> {
-        let (_, document) = self.document.as_ref()?;
-        Some(Cause { place: document.key(path), why: None })
+impl Cause {
+    fn of(place: Place, why: Option<String>) -> Self {
+        Self { place: Some(place), key: None, why }
     }
 }
 
-/// The way on to the step that `way` leads into, if it does.
-fn step(builder: &Path, master: &Master, name: &str, way: &str) -> Path {
-    let label = way.strip_prefix("steps[").and_then(|rest| rest.split(']').next());
-    let builders = &master.builders;
-    let steps = builders.iter().find(|(n, _)| n.as_str() == name).map(|(_, b)| &b.steps);
-    let found = steps
-        .zip(label)
-        .and_then(|(steps, label)| steps.iter().position(|step| step.name == label));
-    found.map_or(builder.clone(), |i| builder.key("steps").index(i))
+/// The keys of the description that an app with this `reason` is not polled by.
+fn rule(reason: Reason) -> &'static [&'static str] {
+    match reason {
+        Reason::Disabled => &["apps.disabled"],
+        Reason::Archived => &["apps.archived"],
+        Reason::NoUpdateCheck => &["apps.update-check-modes"],
+        Reason::NotPolled => &["apps.overrides"],
+        Reason::RepoRefused => &["remotes"],
+        Reason::NoRepo | Reason::SrclibMissing | Reason::RepoUnpollable | Reason::BranchInvalid => {
+            &[]
+        }
+    }
 }
 
 fn metadata(name: &str, span: Option<Span>) -> Place {
-    Place { file: format!("{}/{}.yml", crate::load::METADATA, shown(name)), span }
+    Place { file: format!("{METADATA}/{}.yml", shown(name)), span }
 }
 
-/// What an app is now, with the line that says so; an active one has no `why`.
+fn in_srclib(name: &str, span: Option<Span>) -> Cause {
+    Cause::of(Place { file: format!("{SRCLIBS}/{}.yml", shown(name)), span }, None)
+}
+
+/// What an app is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// The line that says so.
+    pub place: Place,
+    /// Why no poller watches it; `None` if one does.
+    pub why: Option<String>,
+}
+
+impl From<State> for Cause {
+    fn from(State { place, why }: State) -> Self {
+        Self::of(place, why)
+    }
+}
+
+/// What an app is now, with the line that says so.
 #[must_use]
-pub fn state(record: &Record) -> Cause {
+pub fn state(record: &Record) -> State {
     match record {
         Record::Quarantined { error, .. } => {
-            Cause { place: error.place.clone(), why: Some(format!("broken: {}", error.message)) }
+            State { place: error.place.clone(), why: Some(format!("broken: {}", error.message)) }
         }
         Record::App { id, marks, poller, .. } => {
             let Marks { disabled, archive_policy, update_check_mode, repo, repo_type } = *marks;
@@ -250,7 +257,7 @@ pub fn state(record: &Record) -> Cause {
                 ) => repo,
             };
             let why = poller.as_ref().err().map(Reason::to_string);
-            Cause { place: metadata(id.as_str(), span), why }
+            State { place: metadata(id.as_str(), span), why }
         }
     }
 }

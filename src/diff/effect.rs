@@ -3,8 +3,8 @@
 
 use serde::Serialize;
 
-use super::model::Kind;
 use super::{Field, What};
+use crate::model::Kind;
 
 /// What a reconfiguration does with an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -40,7 +40,7 @@ impl Effect {
     pub fn of(kind: Kind, name: &str, what: &What, fields: &[Field]) -> Self {
         let has_other_class = fields.iter().any(|field| field.way.is_empty());
         match (kind, what) {
-            (Kind::App, _) => Self::Nothing,
+            (Kind::App | Kind::Key, _) => Self::Nothing,
             // Python keeps what it has imported.
             (Kind::Runtime, _) => Self::Restart,
             (Kind::Setting, What::Changed) => {

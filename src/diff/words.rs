@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::effect::Effect;
-use super::model::Kind;
-use super::{Cause, Change, Diff, FORMAT, Field, What};
-use crate::buildbot::python::Expr;
-use crate::text::count;
+use super::{Cause, Change, Diff, FORMAT, Field, File, Side, What};
+use crate::buildbot::python::literal;
+use crate::model::Kind;
+use crate::text::{count, visible};
 
 /// The longest value that is shown whole, in characters.
 const LONGEST: usize = 200;
@@ -32,8 +32,16 @@ impl Diff {
     /// All that there is to say in one line: `+3 ~12 −1, safe to reconfigure`.
     #[must_use]
     pub fn summary(&self) -> String {
+        let edited = self.files.iter().filter(|file| file.edited).count();
+        let mut more = String::new();
+        if self.blind.is_some() {
+            more.push_str(", not analysed");
+        }
+        if edited > 0 {
+            more = format!("{more}, {} edited by hand", count(edited, "file"));
+        }
         if self.changes.is_empty() {
-            return "no changes".to_owned();
+            return format!("no changes{more}");
         }
         let (added, changed, removed) = self.counts();
         let mut causes: Vec<String> = Vec::new();
@@ -46,14 +54,14 @@ impl Diff {
                 causes.push(cause);
             }
         }
-        let verdict = if self.is_empty() {
+        let verdict = if self.changes.iter().all(|change| change.effect == Effect::Nothing) {
             "nothing to reconfigure".to_owned()
         } else if causes.is_empty() {
             "safe to reconfigure".to_owned()
         } else {
             format!("restart needed: {}", causes.join(", "))
         };
-        format!("+{added} ~{changed} −{removed}, {verdict}")
+        format!("+{added} ~{changed} −{removed}, {verdict}{more}")
     }
 
     /// The difference in words, in at most `limit` bytes, if there is one. The first line says
@@ -66,6 +74,14 @@ impl Diff {
             Style::Markdown => format!("**{summary}**\n"),
         };
         let limit = limit.unwrap_or(usize::MAX);
+        if let Some((side, why)) = &self.blind {
+            let set = match side {
+                Side::Old => "old",
+                Side::New => "new",
+            };
+            let help = "what differs is shown as text, and nobody can tell what it does";
+            out = format!("{out}\nThe {set} set cannot be analysed: {why}; {help}.\n");
+        }
         let mut heading = "";
         let mut left: BTreeMap<&str, usize> = BTreeMap::new();
         for group in self.groups() {
@@ -85,6 +101,14 @@ impl Diff {
             } else {
                 out.push_str(&text);
                 heading = title;
+            }
+        }
+        for (i, file) in self.files.iter().enumerate() {
+            let text = file_words(file, i == 0, style);
+            if !left.is_empty() || out.len() + text.len() + ROOM > limit {
+                *left.entry("Shown as text").or_default() += 1;
+            } else {
+                out.push_str(&text);
             }
         }
         if !left.is_empty() {
@@ -107,6 +131,12 @@ impl Diff {
             "removed": removed,
             "restart": self.restarts().next().is_some(),
             "changes": self.changes.iter().map(change).collect::<Vec<_>>(),
+            "not-analysed": self.blind.as_ref().map(|(_, why)| why.to_string()),
+            "files": self.files.iter().map(|file| json!({
+                "file": file.path,
+                "edited": file.edited,
+                "diff": file.lines,
+            })).collect::<Vec<_>>(),
         })
     }
 
@@ -135,6 +165,36 @@ impl Diff {
 /// What is kept free for the line that counts what is left out.
 const ROOM: usize = 200;
 
+/// A file that is compared as text.
+fn file_words(file: &File, is_first: bool, style: Style) -> String {
+    let mut out = match (is_first, style) {
+        (true, Style::Text) => "\nShown as text\n".to_owned(),
+        (true, Style::Markdown) => "\n### Shown as text\n".to_owned(),
+        (false, _) => String::new(),
+    };
+    let why = if file.edited {
+        "edited by hand, so what it does is not analysed"
+    } else {
+        "not analysed"
+    };
+    let path = code(&file.path, style);
+    match style {
+        Style::Text => {
+            out = format!("{out}  {path}: {why}\n");
+            out.extend(file.lines.iter().flat_map(|line| ["      ", line.as_str(), "\n"]));
+        }
+        Style::Markdown => {
+            let longest = file.lines.iter().map(|line| ticks(line)).max().unwrap_or_default();
+            let fence = "`".repeat(longest.max(2) + 1);
+            out = format!(
+                "{out}\n{path}: {why}\n\n{fence}diff\n{}\n{fence}\n",
+                file.lines.join("\n")
+            );
+        }
+    }
+    out
+}
+
 fn title(what: &What) -> &'static str {
     match what {
         What::Removed => "Removed",
@@ -150,7 +210,7 @@ fn likeness(change: &Change) -> Option<String> {
         What::Changed => change
             .fields
             .iter()
-            .map(|field| format!("{}{:?}{:?}", field.way, field.old, field.new))
+            .map(|field| format!("{}{:?}{:?}{:?}", field.way, field.old, field.new, key(field)))
             .collect(),
         // What is new is read one by one, but for the runtime's files and apps without pollers.
         What::Added if matches!(change.key.kind, Kind::App | Kind::Runtime) => {
@@ -163,9 +223,14 @@ fn likeness(change: &Change) -> Option<String> {
     Some(format!("{:?}{:?}{}{fields:?}", change.what, change.key.kind, change.key.master))
 }
 
+/// The key that made a value differ: what does so for many reasons is not alike.
+fn key(field: &Field) -> Option<&str> {
+    field.cause.as_ref()?.key.as_deref()
+}
+
 fn values(change: &Change, way: &str) -> String {
     let field = change.fields.iter().find(|field| field.way == way);
-    field.and_then(|field| field.new.as_ref()).map(Expr::one_line).unwrap_or_default()
+    field.and_then(|field| field.new.as_ref()).map(shown).unwrap_or_default()
 }
 
 /// One object, or several that are alike.
@@ -215,7 +280,7 @@ fn entry(group: &[&Change], style: Style) -> String {
 
 /// A poller that comes or goes, on one line, for there are many: `: starts with "https://…"`.
 fn poller(change: &Change, style: Style) -> Option<String> {
-    let (verb, side): (_, fn(&Field) -> &Option<Expr>) = match change.what {
+    let (verb, side): (_, fn(&Field) -> &Option<Value>) = match change.what {
         What::Added => ("starts with", |field| &field.new),
         What::Removed => ("stops; it had", |field| &field.old),
         What::Changed | What::Renamed { .. } => return None,
@@ -247,9 +312,29 @@ fn told(change: &Change) -> impl Iterator<Item = &Field> {
     change.fields.iter().filter(move |_| !nothing)
 }
 
+/// A value as Python has it.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => "None".to_owned(),
+        Value::Bool(true) => "True".to_owned(),
+        Value::Bool(false) => "False".to_owned(),
+        Value::Number(number) => number.to_string(),
+        Value::String(text) => literal(text),
+        Value::Array(items) => {
+            format!("[{}]", items.iter().map(shown).collect::<Vec<_>>().join(", "))
+        }
+        Value::Object(_) => python(value).map_or_else(|| value.to_string(), ToOwned::to_owned),
+    }
+}
+
+/// What JSON has not, as Python.
+fn python(value: &Value) -> Option<&str> {
+    value.as_object().filter(|object| object.len() == 1)?.get("python")?.as_str()
+}
+
 /// A value, cut where it is too long.
-fn short(expr: &Expr, style: Style) -> String {
-    let text = expr.one_line();
+fn short(value: &Value, style: Style) -> String {
+    let text = shown(value);
     let mut cut: String = text.chars().take(LONGEST).collect();
     if cut.len() < text.len() {
         cut.push('…');
@@ -258,7 +343,7 @@ fn short(expr: &Expr, style: Style) -> String {
 }
 
 fn value_line(field: &Field, with_cause: bool, style: Style) -> String {
-    let value = |expr: &Expr| short(expr, style);
+    let value = |value: &Value| short(value, style);
     let way = if field.way.is_empty() { "class" } else { &field.way };
     let mut line = match (&field.old, &field.new) {
         (Some(old), Some(new)) => format!("{way}: {} → {}", value(old), value(new)),
@@ -272,38 +357,42 @@ fn value_line(field: &Field, with_cause: bool, style: Style) -> String {
     line
 }
 
-/// `metadata/org.example.yml:12, disabled`.
+/// `metadata/org.example.yml:12, disabled`; where no place is known, the key.
 fn because(cause: &Cause, style: Style) -> String {
-    let place = match &cause.place.span {
-        Some(span) => format!("{}:{}", cause.place.file, span.line),
-        None => cause.place.file.clone(),
+    let place = match (&cause.place, &cause.key) {
+        (Some(place), _) => match &place.span {
+            Some(span) => Some(format!("{}:{}", place.file, span.line)),
+            None => Some(place.file.clone()),
+        },
+        (None, Some(key)) => Some(key.clone()),
+        (None, None) => None,
     };
-    match &cause.why {
-        Some(why) => format!("{}, {}", code(&place, style), plain(why, style)),
-        None => code(&place, style),
-    }
+    let parts =
+        [place.map(|place| code(&place, style)), cause.why.as_ref().map(|w| plain(w, style))];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// Text as it stands: in Markdown between more backticks than it has in a row.
 fn code(text: &str, style: Style) -> String {
+    let text = visible(text);
     if style == Style::Text {
-        return text.to_owned();
+        return text;
     }
-    let mut longest = 0;
-    let mut run = 0;
-    for c in text.chars() {
-        run = if c == '`' { run + 1 } else { 0 };
-        longest = longest.max(run);
-    }
+    let longest = ticks(&text);
     let ticks = "`".repeat(longest + 1);
     // A space on both sides is taken away again, and none would join the ticks.
     let space = if longest > 0 || text.is_empty() { " " } else { "" };
     format!("{ticks}{space}{text}{space}{ticks}")
 }
 
+/// How many backticks it has in a row.
+fn ticks(text: &str) -> usize {
+    text.split(|c| c != '`').map(str::len).max().unwrap_or_default()
+}
+
 /// Words that may hold names in backticks, but no other Markdown.
 fn plain(text: &str, style: Style) -> String {
-    if style == Style::Text { text.to_owned() } else { code(&text.replace('`', "'"), style) }
+    if style == Style::Text { visible(text) } else { code(&text.replace('`', "'"), style) }
 }
 
 fn change(change: &Change) -> Value {
@@ -333,20 +422,17 @@ fn change(change: &Change) -> Value {
 
 fn cause(cause: &Cause) -> Value {
     json!({
-        "file": cause.place.file,
-        "line": cause.place.span.map(|span| span.line),
+        "file": cause.place.as_ref().map(|place| &place.file),
+        "line": cause.place.as_ref().and_then(|place| place.span).map(|span| span.line),
+        "key": cause.key,
         "why": cause.why,
     })
 }
 
 /// A value as JSON has it; what JSON has not, as Python.
-fn value(expr: &Expr) -> Value {
-    match expr {
-        Expr::Str(text) => json!(text),
-        Expr::Int(number) => json!(number),
-        Expr::Bool(value) => json!(value),
-        Expr::None => Value::Null,
-        Expr::List(items) | Expr::Tuple(items) => items.iter().map(value).collect(),
-        Expr::Dict(_) | Expr::Name(_) | Expr::Call(_) => json!(expr.one_line()),
+fn value(value: &Value) -> Value {
+    match python(value) {
+        Some(python) => json!(python),
+        None => value.clone(),
     }
 }

@@ -1,92 +1,115 @@
 //! Workers.
 
-use super::{object, scalar, secret};
+use super::{scalar, secret};
 use crate::buildbot::Object;
 use crate::buildbot::python::{Call, Expr};
-use crate::config::{DockerWorker, LibvirtWorker, Pull, VagrantWorker};
+use crate::config::{DockerWorker, LibvirtWorker, Name, Path, Pull, VagrantWorker};
 use crate::pipeline::{Master, Worker, WorkerKind};
 
 /// One object for each machine.
-pub(super) fn workers(master: &Master) -> Vec<Object> {
+pub(super) fn workers(name: &Name, master: &Master) -> Vec<Object> {
     let port = i64::from(master.settings.workers.addr().port());
-    let workers = master.workers.values();
-    workers
-        .flat_map(|worker| {
-            worker.instances.iter().map(move |name| object(name, call(name, worker, port)))
-        })
-        .collect()
+    let port = Expr::from(port).at(Path::root("masters").key(name.as_str()).key("workers"));
+    let machine = |(name, worker): (&Name, &Worker), machine: &String| {
+        let path = Path::root("workers").key(name.as_str());
+        // It is there for those who use it.
+        let users = master.builders.iter().filter(|(_, b)| b.workers.contains(machine));
+        let users = users.map(|(b, _)| Path::root("builders").key(b.as_str()).key("workers"));
+        let origins = [path.clone(), path.key("count")].into_iter().chain(users).collect();
+        Object { name: machine.clone(), expr: call(&path, machine, worker, &port), origins }
+    };
+    let workers = master.workers.iter();
+    workers.flat_map(|named| named.1.instances.iter().map(move |m| machine(named, m))).collect()
 }
 
-fn call(name: &str, worker: &Worker, port: i64) -> Call {
+/// The name of a machine, with the key that says how many there are.
+pub(super) fn machine(master: &Master, name: &str) -> Expr {
+    let has = |worker: &Worker| worker.instances.iter().any(|instance| instance == name);
+    match master.workers.iter().find(|(_, worker)| has(worker)) {
+        Some((worker, _)) => {
+            Expr::from(name).at(Path::root("workers").key(worker.as_str()).key("count"))
+        }
+        None => name.into(),
+    }
+}
+
+fn call(path: &Path, name: &str, worker: &Worker, port: &Expr) -> Expr {
     let timeout = worker.start_timeout.as_ref().map(crate::config::Duration::as_secs);
-    let call = match &worker.kind {
-        WorkerKind::Vagrant(kind) => vagrant(name, kind, port),
-        WorkerKind::Docker(kind) => docker(name, kind),
-        WorkerKind::Libvirt(kind) => libvirt(name, kind),
-        WorkerKind::Local => Call::new("worker.LocalWorker").arg(name).kwarg("max_builds", 1),
+    let (kind, call) = match &worker.kind {
+        WorkerKind::Vagrant(kind) => ("vagrant", vagrant(&path.key("vagrant"), name, kind, port)),
+        WorkerKind::Docker(kind) => ("docker", docker(&path.key("docker"), name, kind)),
+        WorkerKind::Libvirt(kind) => ("libvirt", libvirt(&path.key("libvirt"), name, kind)),
+        WorkerKind::Local => {
+            ("local", Call::new("worker.LocalWorker").arg(name).kwarg("max_builds", 1))
+        }
         WorkerKind::Remote(kind) => {
-            Call::new("worker.Worker").arg(name).arg(secret(&kind.password)).kwarg("max_builds", 1)
+            let password = secret(&kind.password).at(path.key("remote").key("password"));
+            let call = Call::new("worker.Worker").arg(name).arg(password);
+            ("remote", call.kwarg("max_builds", 1))
         }
     };
-    call.kwarg_opt("missing_timeout", timeout)
+    call.kwarg_opt_at("missing_timeout", path.key("start-timeout"), timeout).at(path.key(kind))
 }
 
-fn vagrant(name: &str, kind: &VagrantWorker, port: i64) -> Call {
-    let options = kind.options.iter().map(|(name, value)| (name.as_str(), scalar(value)));
+fn vagrant(path: &Path, name: &str, kind: &VagrantWorker, port: &Expr) -> Call {
+    let options = kind.options.iter().map(|(name, value)| {
+        (name.as_str(), scalar(value).at(path.key("options").key(name.as_str())))
+    });
+    let memory = kind.memory.as_ref().map(crate::config::Size::as_mib);
+    let options = (!kind.options.is_empty()).then(|| Expr::dict(options));
     Call::new("VagrantLatentWorker")
         .arg(name)
-        .kwarg("box", kind.r#box.as_str())
-        .kwarg_opt("box_version", kind.box_version.as_deref())
-        .kwarg("provider", kind.provider.as_str())
-        .kwarg_opt("memory", kind.memory.as_ref().map(crate::config::Size::as_mib))
-        .kwarg_opt("cpus", kind.cpus.map(i64::from))
-        .kwarg_opt("provider_options", (!kind.options.is_empty()).then(|| Expr::dict(options)))
-        .kwarg_opt("snapshot", kind.snapshot.map(Expr::Bool))
-        .kwarg("worker_port", port)
-        .kwarg_opt("worker_wheels", kind.worker_wheels.as_deref())
+        .kwarg_at("box", path.key("box"), kind.r#box.as_str())
+        .kwarg_opt_at("box_version", path.key("box-version"), kind.box_version.as_deref())
+        .kwarg_at("provider", path.key("provider"), kind.provider.as_str())
+        .kwarg_opt_at("memory", path.key("memory"), memory)
+        .kwarg_opt_at("cpus", path.key("cpus"), kind.cpus.map(i64::from))
+        .kwarg_opt_at("provider_options", path.key("options"), options)
+        .kwarg_opt_at("snapshot", path.key("snapshot"), kind.snapshot.map(Expr::Bool))
+        .kwarg("worker_port", port.clone())
+        .kwarg_opt_at("worker_wheels", path.key("worker-wheels"), kind.worker_wheels.as_deref())
 }
 
 /// A container without rights that a build does not need.
-fn docker(name: &str, kind: &DockerWorker) -> Call {
+fn docker(path: &Path, name: &str, kind: &DockerWorker) -> Call {
     let mut host_config: Vec<(&str, Expr)> = vec![
         ("cap_drop", Expr::list(["ALL"])),
         ("security_opt", Expr::list(["no-new-privileges"])),
     ];
-    if let Some(network) = &kind.network {
-        host_config.push(("network_mode", network.as_str().into()));
-    }
-    if let Some(memory) = &kind.memory {
-        host_config.push(("mem_limit", format!("{}m", memory.as_mib()).into()));
-    }
-    if let Some(processes) = kind.processes {
-        host_config.push(("pids_limit", i64::from(processes).into()));
-    }
+    let mut limit = |name, key, value: Option<Expr>| {
+        host_config.extend(value.map(|value| (name, value.at(path.key(key)))));
+    };
+    limit("network_mode", "network", kind.network.as_deref().map(Expr::from));
+    let memory = kind.memory.as_ref().map(|memory| format!("{}m", memory.as_mib()).into());
+    limit("mem_limit", "memory", memory);
+    limit("pids_limit", "processes", kind.processes.map(|number| i64::from(number).into()));
     let volumes =
         (!kind.volumes.is_empty()).then(|| Expr::list(kind.volumes.iter().map(String::as_str)));
     let call = Call::new("worker.DockerLatentWorker")
         .arg(name)
         .arg(Expr::None)
-        .kwarg("docker_host", kind.host.as_str())
-        .kwarg("image", kind.image.as_str())
-        .kwarg_opt("volumes", volumes)
-        .kwarg_opt("masterFQDN", kind.master_host.as_deref())
+        .kwarg_at("docker_host", path.key("host"), kind.host.as_str())
+        .kwarg_at("image", path.key("image"), kind.image.as_str())
+        .kwarg_opt_at("volumes", path.key("volumes"), volumes)
+        .kwarg_opt_at("masterFQDN", path.key("master-host"), kind.master_host.as_deref())
         .kwarg("hostconfig", Expr::dict(host_config));
+    let pulls = |call: Call, name| call.kwarg_at(name, path.key("pull"), true);
     let call = match kind.pull {
         Pull::Never => call,
-        Pull::Missing => call.kwarg("autopull", true),
-        Pull::Always => call.kwarg("autopull", true).kwarg("alwaysPull", true),
+        Pull::Missing => pulls(call, "autopull"),
+        Pull::Always => pulls(pulls(call, "autopull"), "alwaysPull"),
     };
     call.kwarg("max_builds", 1).kwarg("build_wait_timeout", 0)
 }
 
-fn libvirt(name: &str, kind: &LibvirtWorker) -> Call {
+fn libvirt(path: &Path, name: &str, kind: &LibvirtWorker) -> Call {
     Call::new("worker.LibVirtWorker")
         .arg(name)
-        .arg(secret(&kind.password))
-        .kwarg("hd_image", kind.image.as_str())
-        .kwarg("base_image", kind.base_image.as_str())
-        .kwarg("uri", kind.uri.as_str())
-        .kwarg_opt("masterFQDN", kind.master_host.as_deref())
+        .arg(secret(&kind.password).at(path.key("password")))
+        .kwarg_at("hd_image", path.key("image"), kind.image.as_str())
+        .kwarg_at("base_image", path.key("base-image"), kind.base_image.as_str())
+        .kwarg_at("uri", path.key("uri"), kind.uri.as_str())
+        .kwarg_opt_at("masterFQDN", path.key("master-host"), kind.master_host.as_deref())
         .kwarg("max_builds", 1)
         .kwarg("build_wait_timeout", 0)
 }

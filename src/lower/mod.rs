@@ -8,11 +8,11 @@ mod settings;
 mod steps;
 mod triggers;
 
-pub use pollers::poller;
+pub use pollers::{PollerOrigin, poller, poller_origin};
 
 use crate::buildbot::python::{Call, Expr, Name as PythonName};
 use crate::buildbot::{Master, Object};
-use crate::config::{self, Access, LockScope, Name, Scalar, Secret, TextOrSecret};
+use crate::config::{self, Access, LockScope, Name, Path, Scalar, Secret, TextOrSecret};
 use crate::pipeline::{self, Pipeline};
 use crate::template::{Part, Template};
 
@@ -26,33 +26,52 @@ pub fn lower(pipeline: &Pipeline) -> Vec<Master> {
 fn lower_master(pipeline: &Pipeline, name: &Name, master: &pipeline::Master) -> Master {
     Master {
         name: name.as_str().to_owned(),
-        settings: settings::settings(master),
+        settings: settings::settings(&Path::root("masters").key(name.as_str()), master),
         locks: master
             .locks
             .iter()
-            .map(|(name, lock)| (variable(name), lower_lock(name, lock)))
+            .map(|(name, lock)| (variable(name), lower_lock(master, name, lock)))
             .collect(),
-        workers: machines::workers(master),
+        workers: machines::workers(name, master),
         builders: steps::builders(pipeline, master),
         schedulers: triggers::schedulers(pipeline, master),
-        change_sources: triggers::change_sources(pipeline, master),
+        change_sources: triggers::change_sources(pipeline, name, master),
         services: reporters::services(name, master),
-        poller_functions: if master.waits_for(&config::Trigger::AppSource) {
-            pollers::functions(pipeline)
-        } else {
-            Vec::new()
-        },
+        poller_functions: pollers::functions(pipeline, master),
     }
 }
 
-fn lower_lock(name: &Name, lock: &config::Lock) -> Expr {
+fn lower_lock(master: &pipeline::Master, name: &Name, lock: &config::Lock) -> Object {
+    let path = Path::root("locks").key(name.as_str());
     let class = match lock.scope {
         LockScope::Master => "util.MasterLock",
         LockScope::Worker => "util.WorkerLock",
     };
     // Buildbot counts sharers in any case; this many are never at work.
     let sharers = i64::from(lock.sharers.unwrap_or(10_000));
-    Call::new(class).arg(name.as_str()).kwarg("maxCount", sharers).into()
+    let call =
+        Call::new(class).arg(name.as_str()).kwarg_at("maxCount", path.key("sharers"), sharers);
+    // It is there for those who use it.
+    let mut origins = vec![path.clone()];
+    for (builder, content) in &master.builders {
+        let builder = Path::root("builders").key(builder.as_str());
+        let steps = content.steps.iter().map(|step| (step.origin.clone(), &step.locks));
+        let all = std::iter::once((builder, &content.locks)).chain(steps);
+        let users = all.filter(|(_, locks)| locks.contains_key(name));
+        origins.extend(users.map(|(path, _)| path.key("locks").key(name.as_str())));
+    }
+    Object { name: name.as_str().to_owned(), expr: call.at(path.key("scope")), origins }
+}
+
+/// The keys that have schedulers wait for `trigger`: what it is, and that they start something.
+fn waiting(master: &pipeline::Master, trigger: &config::Trigger) -> Vec<Path> {
+    let waiting = master.schedulers.iter().filter(|(_, scheduler)| scheduler.on == *trigger);
+    waiting
+        .flat_map(|(name, _)| {
+            let path = Path::root("schedulers").key(name.as_str());
+            [path.key("on"), path.key("builders")]
+        })
+        .collect()
 }
 
 /// The variable that holds a lock.
@@ -61,8 +80,8 @@ fn variable(lock: &Name) -> PythonName {
     PythonName::parse(&name).unwrap_or_else(|| "lock".into())
 }
 
-/// `[repo_lock.access("exclusive"), …]`, or nothing.
-fn locks<'a>(locks: impl IntoIterator<Item = (&'a Name, &'a Access)>) -> Option<Expr> {
+/// `[repo_lock.access("exclusive"), …]`, or nothing. `path` is that of the locks.
+fn locks<'a>(path: &Path, locks: impl IntoIterator<Item = (&'a Name, &'a Access)>) -> Option<Expr> {
     let locks: Vec<Expr> = locks
         .into_iter()
         .filter_map(|(name, access)| {
@@ -71,14 +90,15 @@ fn locks<'a>(locks: impl IntoIterator<Item = (&'a Name, &'a Access)>) -> Option<
                 Access::Shared => "counting",
             };
             let method = PythonName::parse(&format!("{}.access", variable(name).as_str()))?;
-            Some(Call::new(method).arg(access).into())
+            Some(Call::new(method).arg(access).at(path.key(name.as_str())))
         })
         .collect();
     (!locks.is_empty()).then_some(Expr::List(locks))
 }
 
-fn object(name: impl Into<String>, expr: impl Into<Expr>) -> Object {
-    Object { name: name.into(), expr: expr.into() }
+/// An object that is there for the key at `origin`.
+fn object(origin: Path, name: impl Into<String>, expr: impl Into<Expr>) -> Object {
+    Object { name: name.into(), expr: expr.into(), origins: vec![origin] }
 }
 
 fn secret(secret: &Secret) -> Expr {

@@ -4,10 +4,67 @@
 use super::object;
 use crate::buildbot::Object;
 use crate::buildbot::python::{Call, Expr, Name};
-use crate::config::Operator;
+use crate::config::{Operator, Path, Trigger};
 use crate::fdroid::AppId;
-use crate::pipeline::{APP_SOURCE, Pipeline};
+use crate::pipeline::{APP_SOURCE, Master, Pipeline};
 use crate::resolve::apps::{Poller, Watch};
+
+/// The functions, each a `partial` with what all its calls share; none for a master that polls no
+/// apps.
+pub(super) fn functions(pipeline: &Pipeline, master: &Master) -> Vec<(Name, Object)> {
+    let origins = super::waiting(master, &Trigger::AppSource);
+    if origins.is_empty() {
+        return Vec::new();
+    }
+    let interval = pipeline.apps.poll_interval.as_secs();
+    let protocols: Vec<&str> = pipeline.remotes.schemes.iter().map(|s| s.as_str()).collect();
+    let operator = pipeline.operator.as_ref().map(Operator::as_str);
+    let shared = |class: &'static str| {
+        Call::new("partial").arg(Expr::name(class)).kwarg("category", APP_SOURCE).kwarg_at(
+            "pollInterval",
+            Path::root("apps").key("poll-interval"),
+            interval,
+        )
+    };
+    let remotes = Path::root("remotes");
+    let git = shared("AppGitPoller")
+        .kwarg_at("allow_protocol", remotes.key("schemes"), protocols.join(":"))
+        .kwarg_opt_at("operator", remotes.key("operator"), operator);
+    [("git", git), ("hg", shared("app_hg_poller")), ("svn", shared("app_svn_poller"))]
+        .into_iter()
+        .map(|(name, call)| {
+            let origins = origins.clone();
+            let object = Object { name: name.to_owned(), expr: call.into(), origins };
+            (Name::from(name), object)
+        })
+        .collect()
+}
+
+/// Where a value of an app's own poller comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PollerOrigin {
+    /// `Repo` of the app, or of the srclib that it names.
+    Repo,
+    /// `RepoType` of the same.
+    RepoType,
+    /// `UpdateCheckMode` of the app.
+    UpdateCheckMode,
+    /// These keys of the description, by their paths.
+    Keys(&'static [&'static str]),
+}
+
+/// Where the value that [`poller`] writes as the argument `name` comes from; an empty name is the
+/// function itself.
+#[must_use]
+pub fn poller_origin(name: &str) -> PollerOrigin {
+    match name {
+        "" => PollerOrigin::RepoType,
+        "repourl" => PollerOrigin::Repo,
+        "pollInterval" => PollerOrigin::Keys(&["apps.overrides"]),
+        "checkInterval" => PollerOrigin::Keys(&["apps.http-check-interval", "apps.check-interval"]),
+        _ => PollerOrigin::UpdateCheckMode,
+    }
+}
 
 /// The poller of the app `id`. Its interval stands there only where it is not the common one.
 #[must_use]
@@ -25,25 +82,5 @@ pub fn poller(pipeline: &Pipeline, id: &AppId, poller: &Poller) -> Object {
     let usual = pipeline.apps.check_interval.as_secs();
     let check = (poller.check_interval != usual).then_some(poller.check_interval);
     let call = call.kwarg_opt("pollInterval", interval).kwarg_opt("checkInterval", check);
-    object(id.as_str(), call)
-}
-
-/// The functions that `pollers.py` calls for each app, with what all its calls share.
-pub(super) fn functions(pipeline: &Pipeline) -> Vec<(Name, Expr)> {
-    let interval = pipeline.apps.poll_interval.as_secs();
-    let protocols: Vec<&str> = pipeline.remotes.schemes.iter().map(|s| s.as_str()).collect();
-    let shared = |class: &'static str| {
-        Call::new("partial")
-            .arg(Expr::name(class))
-            .kwarg("category", APP_SOURCE)
-            .kwarg("pollInterval", interval)
-    };
-    let operator = pipeline.operator.as_ref().map(Operator::as_str);
-    let git = shared("AppGitPoller")
-        .kwarg("allow_protocol", protocols.join(":"))
-        .kwarg_opt("operator", operator);
-    [("git", git), ("hg", shared("app_hg_poller")), ("svn", shared("app_svn_poller"))]
-        .into_iter()
-        .map(|(name, call)| (Name::from(name), call.into()))
-        .collect()
+    object(Path::default(), id.as_str(), call)
 }

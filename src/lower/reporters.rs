@@ -3,20 +3,29 @@
 use super::{names, object, secret};
 use crate::buildbot::Object;
 use crate::buildbot::python::{Call, Expr};
-use crate::config::{Gitlab, Mail, Name};
+use crate::config::{Gitlab, Mail, Name, Path};
 use crate::pipeline::Master;
 
 /// One object for each reporter, and the one that tells which configuration the master runs.
 pub(super) fn services(name: &Name, master: &Master) -> Vec<Object> {
+    let path = Path::root("masters").key(name.as_str());
     let live = Call::new("Live").arg(Expr::name("__file__"));
     let output = master.settings.output.clone().unwrap_or_else(|| default_output(name));
-    let output = Call::new("Output").arg(output);
-    let mut objects = vec![object("fdroid-bb", live), object("output", output)];
+    let output = Call::new("Output").arg(Expr::from(output).at(path.key("output")));
+    let mut objects = vec![object(path.clone(), "fdroid-bb", live), object(path, "output", output)];
     for (name, reporter) in &master.reporters {
-        let builders = &reporter.builders;
-        let mail = reporter.mail.as_ref().map(|it| mail(name, it, builders));
-        let gitlab = reporter.gitlab.as_ref().map(|it| gitlab(name, it, builders));
-        objects.extend(mail.into_iter().chain(gitlab).map(|call| object(name.as_str(), call)));
+        let path = Path::root("reporters").key(name.as_str());
+        let call = |class: &'static str| {
+            Call::new(class).kwarg("name", name.as_str()).kwarg_at(
+                "builders",
+                path.key("builders"),
+                names(&reporter.builders),
+            )
+        };
+        let mail = reporter.mail.as_ref().map(|it| mail(&path.key("mail"), call, it));
+        let gitlab = reporter.gitlab.as_ref().map(|it| gitlab(&path.key("gitlab"), call, it));
+        let calls = mail.into_iter().chain(gitlab);
+        objects.extend(calls.map(|call| object(path.clone(), name.as_str(), call)));
     }
     objects
 }
@@ -26,23 +35,22 @@ fn default_output(name: &Name) -> String {
     format!("../public/{}", name.as_str())
 }
 
-fn mail(name: &Name, mail: &Mail, builders: &[Name]) -> Call {
-    Call::new("FailureMail")
-        .kwarg("name", name.as_str())
-        .kwarg("builders", names(builders))
-        .kwarg("fromaddr", mail.from.as_str())
-        .kwarg("recipients", Expr::list(mail.to.iter().map(String::as_str)))
-        .kwarg("relayhost", mail.relay.as_str())
-        .kwarg("smtpPort", i64::from(mail.port))
-        .kwarg_opt("useTls", mail.tls.then_some(true))
-        .kwarg_opt("smtpUser", mail.user.as_deref())
-        .kwarg_opt("smtpPassword", mail.password.as_ref().map(secret))
+fn mail(path: &Path, call: impl Fn(&'static str) -> Call, mail: &Mail) -> Expr {
+    let password = mail.password.as_ref().map(secret);
+    call("FailureMail")
+        .kwarg_at("fromaddr", path.key("from"), mail.from.as_str())
+        .kwarg_at("recipients", path.key("to"), Expr::list(mail.to.iter().map(String::as_str)))
+        .kwarg_at("relayhost", path.key("relay"), mail.relay.as_str())
+        .kwarg_at("smtpPort", path.key("port"), i64::from(mail.port))
+        .kwarg_opt_at("useTls", path.key("tls"), mail.tls.then_some(true))
+        .kwarg_opt_at("smtpUser", path.key("user"), mail.user.as_deref())
+        .kwarg_opt_at("smtpPassword", path.key("password"), password)
+        .at(path.clone())
 }
 
-fn gitlab(name: &Name, gitlab: &Gitlab, builders: &[Name]) -> Call {
-    Call::new("CommitStatus")
-        .kwarg("name", name.as_str())
-        .kwarg("builders", names(builders))
-        .kwarg("project", gitlab.project.url().as_str())
-        .kwarg("token", secret(&gitlab.token))
+fn gitlab(path: &Path, call: impl Fn(&'static str) -> Call, gitlab: &Gitlab) -> Expr {
+    call("CommitStatus")
+        .kwarg_at("project", path.key("project"), gitlab.project.url().as_str())
+        .kwarg_at("token", path.key("token"), secret(&gitlab.token))
+        .at(path.clone())
 }

@@ -1,35 +1,43 @@
 //! Settings of a master: names, addresses, database, web pages and who may do what.
 
-use super::{secret, text_or_secret};
+use super::{object, secret, text_or_secret};
+use crate::buildbot::Object;
 use crate::buildbot::python::{Call, Expr};
-use crate::config::{Allow, Listen, Name, View, Web};
+use crate::config::{Allow, Listen, Name, Path, View, Web};
 use crate::pipeline::Master;
 
 /// A role that no user can have, for no name holds a parenthesis.
 const NOBODY: &str = "(nobody)";
 
-/// Keys of `BuildmasterConfig` with a single value.
-pub(super) fn settings(master: &Master) -> Vec<(&'static str, Expr)> {
+/// Keys of `BuildmasterConfig` with a single value; `path` is that of the master.
+pub(super) fn settings(path: &Path, master: &Master) -> Vec<Object> {
     let settings = &master.settings;
-    let title_url = settings.title_url.as_ref().unwrap_or(&settings.url);
-    let mut out: Vec<(&'static str, Expr)> = vec![
-        ("title", settings.title.as_str().into()),
-        ("titleURL", title_url.url().as_str().into()),
-        ("buildbotURL", settings.url.url().as_str().into()),
-        // Left out, Buildbot tells its makers which versions and plugins are used here.
-        ("buildbotNetUsageData", Expr::None),
-        // Buildbot's own rule would merge requests for two versions of an app into one build.
-        ("collapseRequests", false.into()),
-        ("db", Expr::dict([("db_url", text_or_secret(&settings.database))])),
-        ("protocols", Expr::dict([("pb", Expr::dict([("port", endpoint(&settings.workers))]))])),
-    ];
+    let mut out = Vec::new();
+    let mut set = |name, expr: Expr| out.push(object(path.clone(), name, expr));
+    let url = Expr::from(settings.url.url().as_str()).at(path.key("url"));
+    let title_url = match &settings.title_url {
+        Some(own) => own.url().as_str().into(),
+        None => url.clone(),
+    };
+    set("title", Expr::from(settings.title.as_str()).at(path.key("title")));
+    set("titleURL", title_url.at(path.key("title-url")));
+    set("buildbotURL", url);
+    // Left out, Buildbot tells its makers which versions and plugins are used here.
+    set("buildbotNetUsageData", Expr::None);
+    // Buildbot's own rule would merge requests for two versions of an app into one build.
+    set("collapseRequests", false.into());
+    let database = text_or_secret(&settings.database).at(path.key("database"));
+    set("db", Expr::dict([("db_url", database)]));
+    let port = Expr::from(endpoint(&settings.workers)).at(path.key("workers"));
+    set("protocols", Expr::dict([("pb", Expr::dict([("port", port)]))]));
     if master.uses_secrets() {
         // Relative to the master's own folder, from wherever the file is checked.
         let folder = Call::new("Path").arg(Expr::name("BASEDIR")).arg(settings.secrets.as_str());
-        let secrets = Call::new("secrets.SecretInAFile").arg(Call::new("str").arg(folder));
-        out.push(("secretsProviders", Expr::list([secrets])));
+        let folder = Call::new("str").arg(folder).at(path.key("secrets"));
+        let secrets = Call::new("secrets.SecretInAFile").arg(folder);
+        set("secretsProviders", Expr::list([secrets]));
     }
-    out.push(("www", www(&settings.web)));
+    set("www", www(&path.key("web"), &settings.web));
     out
 }
 
@@ -42,22 +50,29 @@ pub(super) fn endpoint(listen: &Listen) -> String {
     format!("{protocol}:{}:interface={interface}", addr.port())
 }
 
-fn www(web: &Web) -> Expr {
-    let plugins = web.views.iter().map(|view| match view {
-        View::Console => ("console_view", Expr::Dict(Vec::new())),
-        View::Grid => ("grid_view", Expr::Dict(Vec::new())),
-        View::Waterfall => ("waterfall_view", Expr::Dict(Vec::new())),
-        View::Dashboard => ("wsgi_dashboards", Expr::list([dashboard()])),
+fn www(path: &Path, web: &Web) -> Expr {
+    let views = path.key("views");
+    let plugins = web.views.iter().map(|view| {
+        let (name, options) = match view {
+            View::Console => ("console_view", Expr::Dict(Vec::new())),
+            View::Grid => ("grid_view", Expr::Dict(Vec::new())),
+            View::Waterfall => ("waterfall_view", Expr::Dict(Vec::new())),
+            View::Dashboard => ("wsgi_dashboards", Expr::list([dashboard()])),
+        };
+        (name, options.at(views.clone()))
     });
-    let mut out: Vec<(&str, Expr)> =
-        vec![("port", endpoint(&web.listen).into()), ("plugins", Expr::dict(plugins))];
+    let mut out: Vec<(&str, Expr)> = vec![
+        ("port", Expr::from(endpoint(&web.listen)).at(path.key("listen"))),
+        ("plugins", Expr::dict(plugins).at(views.clone())),
+    ];
     // Left out, Buildbot asks a service on the internet for a picture of each author.
     out.push(("avatar_methods", Expr::List(Vec::new())));
     if let Some(ping) = web.proxy.as_ref().and_then(|proxy| proxy.ping_interval.as_ref()) {
-        out.push(("ws_ping_interval", ping.as_secs().into()));
+        let ping = Expr::from(ping.as_secs()).at(path.key("proxy").key("ping-interval"));
+        out.push(("ws_ping_interval", ping));
     }
-    out.extend(auth(web).map(|auth| ("auth", auth)));
-    out.push(("authz", authz(web).into()));
+    out.extend(auth(path, web).map(|auth| ("auth", auth)));
+    out.push(("authz", authz(path, web).into()));
     Expr::dict(out)
 }
 
@@ -72,47 +87,53 @@ fn dashboard() -> Expr {
     ])
 }
 
-fn auth(web: &Web) -> Option<Expr> {
+fn auth(path: &Path, web: &Web) -> Option<Expr> {
     if let Some(header) = web.proxy.as_ref().and_then(|proxy| proxy.user_header.as_ref()) {
         let call = Call::new("util.RemoteUserAuth")
             .kwarg("header", header.as_str())
             .kwarg("headerRegex", r"\A(?P<username>[A-Za-z0-9._@-]+)\Z");
-        return Some(call.into());
+        return Some(call.at(path.key("proxy").key("user-header")));
     }
+    let users = path.key("users");
     let passwords: Vec<(&str, Expr)> = web
         .users
         .iter()
-        .filter_map(|(name, user)| Some((name.as_str(), secret(user.password.as_ref()?))))
+        .filter_map(|(name, user)| {
+            let password = secret(user.password.as_ref()?);
+            Some((name.as_str(), password.at(users.key(name.as_str()).key("password"))))
+        })
         .collect();
-    (!passwords.is_empty()).then(|| Call::new("SecretAuth").arg(Expr::dict(passwords)).into())
+    (!passwords.is_empty()).then(|| Call::new("SecretAuth").arg(Expr::dict(passwords)).at(users))
 }
 
 /// Rules in the order Buildbot tries them; the first that knows an action decides on it.
-fn authz(web: &Web) -> Call {
+fn authz(path: &Path, web: &Web) -> Call {
     let Allow { look, force, stop, manage } = &web.allow;
     let mut rules = Vec::new();
     // Any one of the roles will do: only the last says no.
-    let mut allow = |class: &'static str, roles: &[Name]| {
+    let mut allow = |class: &'static str, key: &'static str, roles: &[Name]| {
+        let origin = path.key("allow").key(key);
         for (i, role) in roles.iter().enumerate() {
             let ask_next = (i + 1 < roles.len()).then_some(false);
             let rule = Call::new(class).kwarg("role", role.as_str());
-            rules.push(rule.kwarg_opt("defaultDeny", ask_next));
+            rules.push(rule.kwarg_opt("defaultDeny", ask_next).at(origin.clone()));
         }
         if roles.is_empty() {
-            rules.push(Call::new(class).kwarg("role", NOBODY));
+            rules.push(Call::new(class).kwarg("role", NOBODY).at(origin));
         }
     };
-    allow("util.ForceBuildEndpointMatcher", force);
-    allow("util.RebuildBuildEndpointMatcher", force);
-    allow("util.StopBuildEndpointMatcher", stop);
-    allow("util.AnyControlEndpointMatcher", manage);
+    allow("util.ForceBuildEndpointMatcher", "force", force);
+    allow("util.RebuildBuildEndpointMatcher", "force", force);
+    allow("util.StopBuildEndpointMatcher", "stop", stop);
+    allow("util.AnyControlEndpointMatcher", "manage", manage);
     if let Some(look) = look {
-        allow("util.AnyEndpointMatcher", look);
+        allow("util.AnyEndpointMatcher", "look", look);
     }
     let roles = web.users.iter().filter(|(_, user)| !user.roles.is_empty()).map(|(name, user)| {
         Call::new("util.RolesFromUsername")
             .kwarg("roles", Expr::list(user.roles.iter().map(Name::as_str)))
             .kwarg("usernames", Expr::list([name.as_str()]))
+            .at(path.key("users").key(name.as_str()).key("roles"))
     });
     Call::new("util.Authz")
         .kwarg("allowRules", Expr::list(rules))

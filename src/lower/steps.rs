@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use super::machines::machine;
 use super::{interpolate, locks, names, object, scalar, text_or_secret};
 use crate::buildbot::Object;
 use crate::buildbot::python::{Call, Expr};
 use crate::config::{
-    Condition, EnvName, Fdroiddata, Name, OnFailure, Revision, TextOrSecret, TimeLimit, Trigger,
+    Condition, EnvName, Fdroiddata, Name, OnFailure, Path, Revision, TextOrSecret, TimeLimit,
+    Trigger,
 };
 use crate::pipeline::{Action, Builder, Master, Pipeline, SetProperty, Step};
 
@@ -19,18 +21,25 @@ pub(super) fn builders(pipeline: &Pipeline, master: &Master) -> Vec<Object> {
         .builders
         .iter()
         .map(|(name, builder)| {
-            let workers = Expr::list(builder.workers.iter().map(String::as_str));
+            let path = Path::root("builders").key(name.as_str());
+            let workers = Expr::list(builder.workers.iter().map(|name| machine(master, name)));
             let tags = (!builder.tags.is_empty()).then(|| names(&builder.tags));
+            let locks = locks(&path.key("locks"), &builder.locks);
+            let env = env(&[(path.key("env"), &builder.env)]);
             let call = Call::new("util.BuilderConfig")
                 .kwarg("name", name.as_str())
-                .kwarg_opt("description", builder.description.as_deref())
-                .kwarg_opt("tags", tags)
-                .kwarg("workernames", workers)
-                .kwarg_opt("locks", locks(&builder.locks))
-                .kwarg_opt("collapseRequests", collapse(builder))
-                .kwarg_opt("env", env(builder.env.iter().collect()))
-                .kwarg("factory", factory(pipeline, master, name, builder));
-            object(name.as_str(), call)
+                .kwarg_opt_at(
+                    "description",
+                    path.key("description"),
+                    builder.description.as_deref(),
+                )
+                .kwarg_opt_at("tags", path.key("tags"), tags)
+                .kwarg_at("workernames", path.key("workers"), workers)
+                .kwarg_opt_at("locks", path.key("locks"), locks)
+                .kwarg_opt_at("collapseRequests", path.key("collapse"), collapse(builder))
+                .kwarg_opt_at("env", path.key("env"), env)
+                .kwarg("factory", factory(pipeline, master, &path, name, builder));
+            object(path, name.as_str(), call)
         })
         .collect()
 }
@@ -41,18 +50,30 @@ fn collapse(builder: &Builder) -> Option<Call> {
     Some(Call::new("SameProperties").arg(equal))
 }
 
-fn factory(pipeline: &Pipeline, master: &Master, name: &Name, builder: &Builder) -> Call {
+fn factory(
+    pipeline: &Pipeline,
+    master: &Master,
+    path: &Path,
+    name: &Name,
+    builder: &Builder,
+) -> Expr {
     let mut steps = Vec::new();
-    steps.extend(check_properties(builder).map(Expr::from));
-    steps.extend(builder.steps.iter().map(|s| Expr::from(step(s, &builder.env))));
-    steps.extend(trigger(master, name, builder).map(Expr::from));
-    match &builder.page {
-        None => Call::new("util.BuildFactory").arg(Expr::List(steps)),
-        Some(page) => Call::new("AppFactory")
-            .arg(Expr::List(steps))
-            .kwarg("page", page.as_str())
-            .kwarg("metadata_url", metadata_url(pipeline)),
-    }
+    let properties = path.key("properties");
+    steps.extend(check_properties(&properties, builder));
+    let common_env = (path.key("env"), &builder.env);
+    steps.extend(builder.steps.iter().map(|s| step(s, &properties, &common_env)));
+    steps.extend(trigger(master, &properties, name, builder));
+    let steps = Expr::List(steps).at(path.key("steps"));
+    let fdroiddata = Path::root("fdroiddata");
+    let call = match &builder.page {
+        None => Call::new("util.BuildFactory").arg(steps),
+        Some(page) => Call::new("AppFactory").arg(steps).kwarg("page", page.as_str()).kwarg_at(
+            "metadata_url",
+            fdroiddata.key("url"),
+            Expr::from(metadata_url(pipeline)).at(fdroiddata.key("branch")),
+        ),
+    };
+    call.at(path.key("page"))
 }
 
 /// Where people read an app's metadata, with `{}` for its id.
@@ -65,105 +86,144 @@ fn metadata_url(pipeline: &Pipeline) -> String {
     format!("{}{{}}.yml", literal.replace('{', "{{").replace('}', "}}"))
 }
 
-/// The step that judges what came from outside before any other step uses it.
-fn check_properties(builder: &Builder) -> Option<Call> {
+/// The step that judges what came from outside before any other step uses it. `path` is that of
+/// the properties.
+fn check_properties(path: &Path, builder: &Builder) -> Option<Expr> {
     let properties = &builder.properties;
     if properties.is_empty() {
         return None;
     }
-    let types = properties.iter().map(|(name, p)| (name.as_str(), p.r#type.as_str()));
-    let optional = properties.keys().filter(|name| !builder.needs(name));
-    let optional: Vec<&str> = optional.map(Name::as_str).collect();
-    let optional = (!optional.is_empty()).then(|| Expr::list(optional));
-    Some(Call::new("CheckProperties").arg(Expr::dict(types)).kwarg_opt("optional", optional))
+    let types = properties.iter().map(|(name, property)| {
+        let r#type = Expr::from(property.r#type.as_str());
+        (name.as_str(), r#type.at(path.key(name.as_str()).key("type")))
+    });
+    let optional = named(path, builder, |name| !builder.needs(name));
+    let call = Call::new("CheckProperties").arg(Expr::dict(types));
+    Some(call.kwarg_opt("optional", optional).at(path.clone()))
+}
+
+/// The names of some properties of a builder, if there are any; `path` is that of its properties.
+/// It follows from `optional`, and from the steps that set them.
+fn named(path: &Path, builder: &Builder, is_wanted: impl Fn(&Name) -> bool) -> Option<Expr> {
+    let setters = |name: &Name| {
+        let name = name.clone();
+        let sets = move |step: &&Step| step.sets.as_ref().is_some_and(|sets| sets.name == name);
+        builder.steps.iter().filter(sets).map(|step| step.origin.key("set-property"))
+    };
+    let names: Vec<Expr> = builder
+        .properties
+        .keys()
+        .filter(|name| is_wanted(name))
+        .map(|name| {
+            let expr = Expr::from(name.as_str()).at(path.key(name.as_str()).key("optional"));
+            setters(name).fold(expr, Expr::at)
+        })
+        .collect();
+    (!names.is_empty()).then_some(Expr::List(names))
 }
 
 /// The last step of a builder that others wait for, run only if all went well.
-fn trigger(master: &Master, name: &Name, builder: &Builder) -> Option<Call> {
+fn trigger(master: &Master, properties: &Path, name: &Name, builder: &Builder) -> Option<Expr> {
     let waits = |on: &Trigger| matches!(on, Trigger::After(upstream) if upstream == name);
     let waiting = master.schedulers.iter().filter(|(_, scheduler)| waits(&scheduler.on));
-    let waiting: Vec<&str> = waiting.map(|(name, _)| name.as_str()).collect();
+    let waiting: Vec<(&str, Path)> = waiting
+        .map(|(name, _)| (name.as_str(), Path::root("schedulers").key(name.as_str()).key("on")))
+        .collect();
     if waiting.is_empty() {
         return None;
     }
-    let needed = builder.properties.iter().filter(|(_, property)| !property.optional);
-    let passed: Vec<&str> = needed.map(|(name, _)| name.as_str()).collect();
-    let passed = (!passed.is_empty()).then(|| Expr::list(passed));
-    Some(
-        Call::new("steps.Trigger")
-            .kwarg("schedulerNames", Expr::list(waiting))
-            .kwarg_opt("copy_properties", passed)
-            .kwarg("waitForFinish", false)
-            .kwarg("doStepIf", Expr::name("build_is_well")),
-    )
+    let names = waiting.iter().map(|(name, on)| Expr::from(*name).at(on.clone()));
+    let is_passed = |name: &Name| builder.properties.get(name).is_some_and(|p| !p.optional);
+    let passed = named(properties, builder, is_passed);
+    let call = Call::new("steps.Trigger")
+        .kwarg("schedulerNames", Expr::list(names))
+        .kwarg_opt("copy_properties", passed)
+        .kwarg("waitForFinish", false)
+        .kwarg("doStepIf", Expr::name("build_is_well"));
+    Some(waiting.into_iter().fold(call.into(), |call: Expr, (_, on)| call.at(on)))
 }
 
-fn step(step: &Step, common_env: &BTreeMap<EnvName, TextOrSecret>) -> Call {
-    let name = step.name.as_str();
-    let timeout = || limit(&step.timeout);
-    let workdir = step.workdir.as_deref();
-    let words = |words: &[_]| Expr::List(words.iter().map(interpolate).collect());
-    let copy = |class: &'static str, from, to| {
-        Call::new(class)
-            .kwarg("name", name)
-            .kwarg("source", interpolate(from))
-            .kwarg("to", interpolate(to))
-            .kwarg("limit", timeout())
-            .kwarg_opt("workdir", workdir)
+/// Environment variables, with the path of the table that they stand in.
+type Env<'a> = (Path, &'a BTreeMap<EnvName, TextOrSecret>);
+
+/// `properties` is the path of those of its builder.
+fn step(step: &Step, properties: &Path, common_env: &Env<'_>) -> Expr {
+    let path = &step.origin;
+    let action = path.key(step.action.key());
+    // Without a name of its own, it is called after what it does.
+    let name = || Expr::from(step.name.as_str()).at(action.clone()).at(path.key("name"));
+    let named = |class: &'static str| Call::new(class).kwarg("name", name());
+    let timeout = || limit(&step.timeout).at(step.timeout_origin.clone());
+    let workdir = |call: Call, argument: &'static str| {
+        call.kwarg_opt_at(argument, path.key("workdir"), step.workdir.as_deref())
     };
+    let words = |words: &[_]| Expr::List(words.iter().map(interpolate).collect());
+    let copy = |class, from, to| {
+        let call = named(class)
+            .kwarg_at("source", action.key("from"), interpolate(from))
+            .kwarg_at("to", action.key("to"), interpolate(to))
+            .kwarg("limit", timeout());
+        workdir(call, "workdir")
+    };
+    let own_env = (path.key("env"), &step.env);
     let call = match &step.action {
-        Action::Run(command) => Call::new(run_class(step))
-            .kwarg("name", name)
-            .kwarg("command", words(command))
-            .kwarg_opt("workdir", workdir)
-            .kwarg_opt("env", env(step.env.iter().collect()))
-            // Logs are public, and the environment holds more than what is set here.
-            .kwarg("logEnviron", false)
-            // Silence is no fault; only the whole time counts.
-            .kwarg("timeout", Expr::None)
-            .kwarg("maxTime", timeout())
-            .kwarg_opt("retry", retry(step))
-            .kwarg_opt("sets", sets(step)),
-        Action::RunOnMaster(command) => Call::new("RunOnMaster")
-            .kwarg("name", name)
-            .kwarg("command", words(command))
-            .kwarg_opt("folder", workdir)
-            // Buildbot gives the builder's variables to the steps on a worker alone.
-            .kwarg_opt("env", env(common_env.iter().chain(&step.env).collect()))
-            .kwarg("limit", timeout())
-            .kwarg_opt("retry", retry(step))
-            .kwarg_opt("sets", sets(step)),
-        Action::Checkout(checkout) => Call::new("PatientGit")
-            .kwarg("name", name)
-            .kwarg("repourl", checkout.url.url().as_str())
-            .kwarg("branch", checkout.branch.as_str())
-            .kwarg("mode", "incremental")
-            .kwarg_opt("alwaysUseLatest", (checkout.revision == Revision::Latest).then_some(true))
-            .kwarg_opt("workdir", workdir)
-            .kwarg("timeout", timeout()),
+        Action::Run(command) => {
+            workdir(named(run_class(step)).kwarg("command", words(command)), "workdir")
+                .kwarg_opt_at("env", path.key("env"), env(&[own_env]))
+                // Logs are public, and the environment holds more than what is set here.
+                .kwarg("logEnviron", false)
+                // Silence is no fault; only the whole time counts.
+                .kwarg("timeout", Expr::None)
+                .kwarg("maxTime", timeout())
+                .kwarg_opt_at("retry", path.key("retry"), retry(step))
+                .kwarg_opt_at("sets", path.key("set-property"), sets(step, properties))
+        }
+        Action::RunOnMaster(command) => {
+            workdir(named("RunOnMaster").kwarg("command", words(command)), "folder")
+                // Buildbot gives the builder's variables to the steps on a worker alone.
+                .kwarg_opt_at("env", path.key("env"), env(&[common_env.clone(), own_env]))
+                .kwarg("limit", timeout())
+                .kwarg_opt_at("retry", path.key("retry"), retry(step))
+                .kwarg_opt_at("sets", path.key("set-property"), sets(step, properties))
+        }
+        Action::Checkout(checkout) => {
+            let latest = (checkout.revision == Revision::Latest).then_some(true);
+            let call = named("PatientGit")
+                .kwarg_at("repourl", action.key("url"), checkout.url.url().as_str())
+                .kwarg_at("branch", action.key("branch"), checkout.branch.as_str())
+                .kwarg("mode", "incremental")
+                .kwarg_opt_at("alwaysUseLatest", action.key("revision"), latest);
+            workdir(call, "workdir").kwarg("timeout", timeout())
+        }
         Action::Upload { from, to, folder } => {
             copy(if *folder { "UploadFolder" } else { "Upload" }, from, to)
                 // What a build writes must not fill the master's disk.
                 .kwarg("most", MOST_BYTES)
         }
-        Action::SaveLog { step, to } => Call::new("SaveLog")
-            .kwarg("name", name)
-            .kwarg("step", step.as_str())
-            .kwarg("to", interpolate(to)),
+        Action::SaveLog { step, to } => named("SaveLog")
+            .kwarg_at("step", action.key("step"), step.as_str())
+            .kwarg_at("to", action.key("to"), interpolate(to)),
         Action::Download { from, to } => copy("Download", from, to),
     };
     let call = call
-        .kwarg_opt("locks", locks(&step.locks))
+        .kwarg_opt_at("locks", path.key("locks"), locks(&path.key("locks"), &step.locks))
         .kwarg_opt("doStepIf", condition(step))
-        .kwarg_opt("alwaysRun", step.always.then_some(true));
+        .kwarg_opt_at("alwaysRun", path.key("always"), step.always.then_some(true));
     // Said in full, for the classes' own defaults differ.
-    match step.on_failure {
-        OnFailure::Stop => call.kwarg("haltOnFailure", true),
-        OnFailure::Continue => call.kwarg("haltOnFailure", false),
-        OnFailure::Warn => call
-            .kwarg("haltOnFailure", false)
-            .kwarg("flunkOnFailure", false)
-            .kwarg("warnOnFailure", true),
+    let flags: &[(&str, bool)] = match step.on_failure {
+        OnFailure::Stop => &[("haltOnFailure", true)],
+        OnFailure::Continue => &[("haltOnFailure", false)],
+        OnFailure::Warn => {
+            &[("haltOnFailure", false), ("flunkOnFailure", false), ("warnOnFailure", true)]
+        }
+    };
+    let flag = |call: Call, (name, value): &(&'static str, bool)| {
+        call.kwarg_at(*name, path.key("on-failure"), *value)
+    };
+    let call = flags.iter().fold(call, flag);
+    match &step.action {
+        Action::Upload { .. } => call.at(action.key("folder")),
+        _ => call.at(action),
     }
 }
 
@@ -172,19 +232,26 @@ fn run_class(step: &Step) -> &'static str {
     if step.sets.is_some() || step.retry.is_some() { "Run" } else { "steps.ShellCommand" }
 }
 
-fn sets(step: &Step) -> Option<Call> {
+/// The property that a step sets; `properties` is the path of those of its builder.
+fn sets(step: &Step, properties: &Path) -> Option<Call> {
     let SetProperty { name, declared } = step.sets.as_ref()?;
+    let path = properties.key(name.as_str());
     Some(
         Call::new("SetProperty")
             .arg(name.as_str())
-            .arg(declared.r#type.as_str())
-            .kwarg_opt("optional", declared.optional.then_some(true)),
+            .arg(Expr::from(declared.r#type.as_str()).at(path.key("type")))
+            .kwarg_opt_at("optional", path.key("optional"), declared.optional.then_some(true)),
     )
 }
 
 fn retry(step: &Step) -> Option<Call> {
     let retry = step.retry.as_ref()?;
-    Some(Call::new("Retry").arg(i64::from(retry.times)).arg(retry.pause.as_secs()))
+    let path = step.origin.key("retry");
+    Some(
+        Call::new("Retry")
+            .arg(Expr::from(i64::from(retry.times)).at(path.key("times")))
+            .arg(Expr::from(retry.pause.as_secs()).at(path.key("pause"))),
+    )
 }
 
 fn condition(step: &Step) -> Option<Call> {
@@ -192,9 +259,10 @@ fn condition(step: &Step) -> Option<Call> {
         let value = condition.is.as_ref().map(scalar);
         Call::new("PropertyIs").arg(condition.property.as_str()).arg_opt(value)
     };
+    let path = &step.origin;
     let call = Call::new("Condition")
-        .kwarg_opt("only_if", step.only_if.as_ref().map(test))
-        .kwarg_opt("unless", step.unless.as_ref().map(test));
+        .kwarg_opt_at("only_if", path.key("only-if"), step.only_if.as_ref().map(test))
+        .kwarg_opt_at("unless", path.key("unless"), step.unless.as_ref().map(test));
     (step.only_if.is_some() || step.unless.is_some()).then_some(call)
 }
 
@@ -209,8 +277,17 @@ fn limit(limit: &TimeLimit) -> Expr {
     }
 }
 
-fn env(env: BTreeMap<&EnvName, &TextOrSecret>) -> Option<Expr> {
-    let empty = env.is_empty();
-    let pairs = env.into_iter().map(|(name, value)| (name.as_str(), text_or_secret(value)));
+/// All of them together, of which a later table wins.
+fn env(tables: &[Env<'_>]) -> Option<Expr> {
+    let all: BTreeMap<&EnvName, Expr> = tables
+        .iter()
+        .flat_map(|(path, table)| {
+            table
+                .iter()
+                .map(|(name, value)| (name, text_or_secret(value).at(path.key(name.as_str()))))
+        })
+        .collect();
+    let empty = all.is_empty();
+    let pairs = all.into_iter().map(|(name, value)| (name.as_str(), value));
     (!empty).then(|| Expr::dict(pairs))
 }

@@ -67,6 +67,9 @@ impl fmt::Display for Reason {
 pub struct Poller {
     /// Where the source is.
     pub url: RemoteUrl,
+    /// The srclib that says so, if it is not the app itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub srclib: Option<String>,
     /// What is news.
     #[serde(flatten)]
     pub watch: Watch,
@@ -201,7 +204,9 @@ impl<'a> Resolver<'a> {
             (Reason::RepoRefused, Some(finding))
         })?;
         let interval = interval(rule, id, url.host()).ok_or((Reason::NotPolled, None))?;
-        Ok(Poller { url, watch, interval, check_interval: check_interval.as_secs() })
+        let srclib = (app.repo_type == Some("srclib")).then(|| app.repo.map(ToOwned::to_owned));
+        let (srclib, check_interval) = (srclib.flatten(), check_interval.as_secs());
+        Ok(Poller { url, srclib, watch, interval, check_interval })
     }
 
     /// The repository of an app, its own or its srclib's.

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::context::{Context, locks_of};
 use super::{graph, machines, output, properties, reporters, steps, variants, web};
-use crate::config::{self, Config, Document, Name, Path, Trigger};
-use crate::finding::{Code, Finding, Place, Severity};
+use crate::config::{self, Config, Document, Name, Path, Places, Trigger};
+use crate::finding::{Code, Finding, Severity};
 use crate::pipeline::{Builder, Master, Pipeline, Scheduler};
 use crate::remote::{HostRule, RemotePolicy};
 
@@ -95,11 +95,11 @@ pub fn resolve(
     let pipeline = Pipeline {
         fdroiddata: config.fdroiddata.clone(),
         apps: config.apps.clone(),
-        override_places: override_places(config, document),
         remotes,
         operator: config.remotes.operator.clone(),
         guard: config.guard.clone(),
         masters,
+        places: Places::new(document),
     };
     Ok((pipeline, findings))
 }
@@ -170,16 +170,6 @@ fn check_overrides(context: &mut Context<'_, '_>) {
             );
         }
     }
-}
-
-fn override_places(config: &Config, document: &Document<'_>) -> Vec<Place> {
-    let rules = config.apps.overrides.iter().enumerate();
-    rules
-        .flat_map(|(i, rule)| {
-            let path = Path::root("apps").key("overrides").index(i).key("apps");
-            (0..rule.apps.len()).map(move |j| document.value(&path.index(j)))
-        })
-        .collect()
 }
 
 fn remotes(context: &mut Context<'_, '_>) -> RemotePolicy {

@@ -19,12 +19,15 @@ pub(super) fn resolve(context: &mut Context<'_, '_>, name: &Name, builder: &Buil
     check_names(context, &path, builder);
     let steps = builder.steps.iter().enumerate();
     steps
-        .filter_map(|(i, step)| resolve_step(context, &path.key("steps").index(i), builder, step))
+        .filter_map(|(i, step)| {
+            resolve_step(context, &path, &path.key("steps").index(i), builder, step)
+        })
         .collect()
 }
 
 fn resolve_step(
     context: &mut Context<'_, '_>,
+    builder_path: &Path,
     path: &Path,
     builder: &Builder,
     step: &config::Step,
@@ -92,12 +95,18 @@ fn resolve_step(
     let action = action?;
     let sets = running::sets(context, path, builder, step);
     running::check(context, path, builder, step);
+    let (timeout, timeout_origin) = match &step.timeout {
+        Some(own) => (own, path.key("timeout")),
+        None => (&builder.timeout, builder_path.key("timeout")),
+    };
     Some(Step {
+        origin: path.clone(),
         name: step.name.clone().unwrap_or_else(|| name_of(kind, &action)),
         action,
         workdir: step.workdir.clone(),
         env: step.env.clone(),
-        timeout: step.timeout.clone().unwrap_or_else(|| builder.timeout.clone()),
+        timeout: timeout.clone(),
+        timeout_origin,
         locks: step.locks.clone(),
         // A log is wanted most when its step has failed.
         always: step.always || step.save_log.is_some(),

@@ -29,9 +29,15 @@ struct Manifest {
     files: BTreeMap<String, String>,
 }
 
-/// The manifest of `files`.
-pub(super) fn render(files: &BTreeMap<String, Vec<u8>>) -> Vec<u8> {
-    let files = files.iter().map(|(path, bytes)| (path.clone(), hash(bytes))).collect();
+/// The manifest of `files`, of which `listed` have another hash than theirs.
+pub(super) fn render(
+    files: &BTreeMap<String, Vec<u8>>,
+    listed: &BTreeMap<String, String>,
+) -> Vec<u8> {
+    let hash = |(path, bytes): (&String, &Vec<u8>)| {
+        (path.clone(), listed.get(path).cloned().unwrap_or_else(|| hash(bytes)))
+    };
+    let files = files.iter().map(hash).collect();
     let value = serde_json::json!(Manifest { format: FORMAT, files });
     format!("{value:#}\n").into_bytes()
 }

@@ -1,6 +1,8 @@
 //! Runs the real program and tells all that it said.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod state;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use fdroid_bb::apply::{self, Basedir, Failure, New, Refusal, Told, Undone, kept};
-use fdroid_bb::diff::model::{Kind, Model};
 use fdroid_bb::diff::{Causes, Diff};
+use fdroid_bb::model::{Kind, Model};
 use fdroid_bb::render::{POLLERS, polled_apps};
 use fdroid_bb::text::{count, list};
 use fdroid_bb::write::{Output, OutputSet, SET_DIR, WriteError};
@@ -227,8 +227,8 @@ fn idle_workers(model: &Model) -> Vec<String> {
             .objects
             .iter()
             .filter(|(key, _)| key.kind == Kind::Builder && key.master == master)
-            .filter_map(|(_, fields)| fields.get("workernames"))
-            .any(|names| names.lists(worker))
+            .filter_map(|(_, builder)| builder.fields.get("workernames")?.value.as_array())
+            .any(|names| names.iter().any(|name| name == worker))
     };
     let workers = model.objects.keys().filter(|key| key.kind == Kind::Worker);
     workers
@@ -275,15 +275,8 @@ pub fn rollback(
         Ok(loaded) => loaded,
         Err(error) => return say_error(&error, err),
     };
-    let models = Model::read(old.texts()).and_then(|old| Ok((old, Model::read(set.texts())?)));
-    let (before, after) = match models {
-        Ok(models) => models,
-        Err(error) => {
-            writeln!(err, "error: {error}\nhelp: the file was edited: put it back")?;
-            return Ok(Exit::Invalid);
-        }
-    };
-    let diff = Diff::new(&before, &after, &Causes::default());
+    let (before, after) = (Model::read(&old), Model::read(&set));
+    let diff = Diff::new((&old, &before), (&set, &after), &Causes::default());
     writeln!(err, "returning to {}", described(chosen))?;
     writeln!(out, "{}", diff.summary())?;
     // First of all: nothing else may bring back at once what is taken away here.

@@ -1,13 +1,12 @@
 //! What the inputs compile to, beside the set that is there: for `plan`, `apply` and `watch`.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 
 use fdroid_bb::compile;
-use fdroid_bb::diff::model::Model;
 use fdroid_bb::diff::{Apps, Causes, Diff};
 use fdroid_bb::finding::{Finding, Severity};
+use fdroid_bb::model::Model;
 use fdroid_bb::write::{OutputSet, SET_DIR};
 use serde_json::{Value, json};
 
@@ -62,8 +61,7 @@ pub fn compile(
         Err(error) => return stop(err, error.to_string(), &error.help(), Exit::Invalid),
     };
     let pipeline = &read.description.pipeline;
-    let files: BTreeMap<&str, &str> = old.texts().collect();
-    let (new, kept) = match compile::following_output(pipeline, &read.apps, &files) {
+    let (new, kept) = match compile::following_output(pipeline, &read.apps, &old) {
         Ok(new) => new,
         Err(error) => {
             let message = format!("a template of fdroid-bb is broken: {error}");
@@ -89,17 +87,10 @@ pub fn compile(
         Ok(set) => set,
         Err(error) => return stop(err, error.to_string(), &error.help(), Exit::Invalid),
     };
-    let (model, diff) = match (Model::read(old.texts()), Model::read(set.texts())) {
-        (Ok(before), Ok(after)) => {
-            let causes = Causes::new(Some(&read.description), None, Some(Apps::new(&read.apps)));
-            let diff = Diff::new(&before, &after, &causes);
-            (after, diff)
-        }
-        (Err(error), _) | (_, Err(error)) => {
-            let help = "the file was edited: put it back, or write it anew with `generate`";
-            return stop(err, error.to_string(), help, Exit::Invalid);
-        }
-    };
+    let (before, model) = (Model::read(&old), Model::read(&set));
+    let causes =
+        Causes { places: Some(&pipeline.places), old: None, new: Some(Apps::new(&read.apps)) };
+    let diff = Diff::new((&old, &before), (&set, &model), &causes);
     let provenance = json!({
         "fdroid-bb": env!("CARGO_PKG_VERSION"),
         "fdroiddata": read.tree.commit,

@@ -5,10 +5,10 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use fdroid_bb::compile::{self, Apps, Description};
-use fdroid_bb::diff::model::Model;
 use fdroid_bb::diff::{self, Causes, Diff, Style};
 use fdroid_bb::finding::Finding;
 use fdroid_bb::load::{METADATA, Tree};
+use fdroid_bb::model::Model;
 use fdroid_bb::write::{MANIFEST, OutputSet, SET_DIR};
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,7 @@ use crate::report;
 
 /// One of two things that are compared.
 struct Side {
-    model: Model,
+    set: OutputSet,
     /// Of fdroiddata; a generated set does not know why its pollers are there.
     apps: Option<Apps>,
 }
@@ -56,12 +56,13 @@ pub fn diff(
             return Ok(Exit::Invalid);
         }
     };
-    let causes = Causes::new(
-        description.as_ref(),
-        old.apps.as_ref().map(diff::Apps::new),
-        new.apps.as_ref().map(diff::Apps::new),
-    );
-    say(&Diff::new(&old.model, &new.model, &causes), shown, out)?;
+    let causes = Causes {
+        places: description.as_ref().map(|description| &description.pipeline.places),
+        old: old.apps.as_ref().map(diff::Apps::new),
+        new: new.apps.as_ref().map(diff::Apps::new),
+    };
+    let (before, after) = (Model::read(&old.set), Model::read(&new.set));
+    say(&Diff::new((&old.set, &before), (&new.set, &after), &causes), shown, out)?;
     Ok(Exit::Clean)
 }
 
@@ -76,7 +77,7 @@ fn side(
     if let Some(masters) = masters.iter().find(|masters| masters.join(MANIFEST).is_file()) {
         let set = OutputSet::load(masters)
             .map_err(|error| Unreadable::Message(error.to_string(), error.help()))?;
-        return Ok(Side { model: model(&set)?, apps: None });
+        return Ok(Side { set, apps: None });
     }
     let tree = if folder.join(METADATA).is_dir() {
         Tree::open(folder, None)
@@ -98,14 +99,7 @@ fn side(
         .map_err(|error| {
             Unreadable::Message(error, "this is a fault of fdroid-bb; please report it".to_owned())
         })?;
-    Ok(Side { model: model(&set)?, apps: Some(apps) })
-}
-
-fn model(set: &OutputSet) -> Result<Model, Unreadable> {
-    Model::read(set.texts()).map_err(|error| {
-        let help = "the file was edited: put it back, or write it anew with `generate`";
-        Unreadable::Message(error.to_string(), help.to_owned())
-    })
+    Ok(Side { set, apps: Some(apps) })
 }
 
 /// Writes a difference as it was asked for.

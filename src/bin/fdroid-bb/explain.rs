@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use fdroid_bb::compile::Record;
 use fdroid_bb::config::Trigger;
-use fdroid_bb::diff::{self, Cause};
+use fdroid_bb::diff::{self, State};
 use fdroid_bb::fdroid::AppId;
 use fdroid_bb::finding::{Code, Severity};
 use fdroid_bb::pattern;
@@ -100,7 +100,7 @@ fn explain_code(code: Code, format: Format, out: &mut dyn Write) -> io::Result<E
 struct App<'a> {
     id: &'a str,
     /// What decides whether it is active.
-    cause: Cause,
+    state: State,
     poller: Option<Polled<'a>>,
 }
 
@@ -124,15 +124,15 @@ impl<'a> App<'a> {
             Record::App { id, poller: Ok(poller), .. } => Some(Polled::of(read, id, poller, tag)),
             _ => None,
         };
-        Self { id: record.name(), cause: diff::state(record), poller }
+        Self { id: record.name(), state: diff::state(record), poller }
     }
 
     fn json(&self) -> serde_json::Value {
         json!({
             "id": self.id,
             "active": self.poller.is_some(),
-            "reason": self.cause.why,
-            "place": self.cause.place,
+            "reason": self.state.why,
+            "place": self.state.place,
             "poller": self.poller.as_ref().map(|polled| json!({
                 "source": polled.poller,
                 "shared-with": polled.shared,
@@ -151,12 +151,12 @@ impl<'a> App<'a> {
 
     fn say(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "{}", shown(self.id))?;
-        let place = match &self.cause.place.span {
-            Some(span) => format!("{}:{}", self.cause.place.file, span.line),
-            None => self.cause.place.file.clone(),
+        let place = match &self.state.place.span {
+            Some(span) => format!("{}:{}", self.state.place.file, span.line),
+            None => self.state.place.file.clone(),
         };
         let Some(polled) = &self.poller else {
-            let why = self.cause.why.as_deref().unwrap_or("it has no poller");
+            let why = self.state.why.as_deref().unwrap_or("it has no poller");
             return writeln!(out, "  inactive  {why} ({place})");
         };
         writeln!(out, "  active    its update check says so ({place})")?;

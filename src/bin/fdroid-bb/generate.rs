@@ -225,7 +225,7 @@ pub fn say_result(
                 "inactive": totals.inactive,
                 "quarantined": totals.quarantined,
             },
-            "srclibs": read.apps.srclibs,
+            "srclibs": read.apps.srclibs.len(),
             "findings": read.findings,
             "changes": written.map(|(changes, _)| changes),
             "milliseconds": took.as_millis() as u64,
@@ -234,7 +234,7 @@ pub fn say_result(
     }
     let apps = if totals.apps == 1 { "app" } else { "apps" };
     let apps = format!("{} {apps}", thousands(totals.apps));
-    let srclibs = count(read.apps.srclibs, "srclib");
+    let srclibs = count(read.apps.srclibs.len(), "srclib");
     write!(out, "read      {apps} in `{}`, {srclibs}", load::METADATA)?;
     match &read.tree.commit {
         Some(commit) => writeln!(out, ", at {}", commit.get(..12).unwrap_or(commit))?,
