@@ -123,13 +123,15 @@ impl<'a> Part<'a> {
         }
         let mut triggers: BTreeMap<String, usize> = BTreeMap::new();
         // Those after a builder come last, where the picture has room before them.
-        let after = |on: &Trigger| matches!(on, Trigger::After(_));
+        let after = |on: &Trigger| on.upstream().is_some();
         let mut schedulers: Vec<_> = master.schedulers.iter().collect();
         schedulers.sort_by_key(|(_, scheduler)| after(&scheduler.on));
         for (name, scheduler) in schedulers {
             let node = part.node(Column::Scheduler, name.as_str().to_owned());
             let from = match &scheduler.on {
-                Trigger::After(upstream) => builders.get(upstream.as_str()).copied(),
+                Trigger::After(upstream) | Trigger::AfterFailure(upstream) => {
+                    builders.get(upstream.as_str()).copied()
+                }
                 on => {
                     let label = label(on);
                     let known = triggers.get(&label).copied();
@@ -162,7 +164,13 @@ fn label(on: &Trigger) -> String {
             let (hour, minute) = time.hour_and_minute();
             format!("each day at {hour:02}:{minute:02}")
         }
+        Trigger::Weekly(weekly) => {
+            let (hour, minute) = weekly.at.hour_and_minute();
+            let days: Vec<&str> = weekly.days.iter().map(|day| day.as_str()).collect();
+            format!("{} at {hour:02}:{minute:02}", days.join(", "))
+        }
         Trigger::Every(interval) => format!("every {} s", interval.as_secs()),
         Trigger::After(builder) => format!("after {}", builder.as_str()),
+        Trigger::AfterFailure(builder) => format!("after a failure of {}", builder.as_str()),
     }
 }

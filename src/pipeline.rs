@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 
 use crate::config::{
-    Access, Apps, Checkout, Condition, DockerWorker, Duration, EnvName, Fdroiddata, Guard,
-    LibvirtWorker, Lock, Name, OnFailure, Operator, Path, Places, Property, RemoteWorker, Reporter,
-    Retry, Scalar, TextOrSecret, TimeLimit, Trigger, VagrantWorker,
+    Access, Apps, Branch, Condition, Credentials, DockerWorker, Duration, EnvName, Fdroiddata,
+    FilePattern, Folder, Guard, LibvirtWorker, Lock, Name, OnFailure, Operator, Path, Places,
+    Property, RemoteWorker, Reporter, Retry, Revision, Scalar, Secret, TextOrSecret, TimeLimit,
+    Trigger, VagrantWorker,
 };
 use crate::remote::RemotePolicy;
 use crate::template::Template;
@@ -71,16 +72,23 @@ impl Master {
             |kind: &WorkerKind| matches!(kind, WorkerKind::Libvirt(_) | WorkerKind::Remote(_));
         let reports = |reporter: &Reporter| {
             reporter.gitlab.is_some()
+                || reporter.http.as_ref().is_some_and(|http| !http.headers.is_empty())
                 || reporter.mail.as_ref().is_some_and(|mail| mail.password.is_some())
         };
         self.settings.submit.as_ref().is_some_and(|submit| submit.password.is_some())
             || self.reporters.values().any(reports)
             || is_secret(&self.settings.database)
+            || self.settings.web.login.is_some()
             || self.settings.web.users.values().any(|user| user.password.is_some())
             || self.workers.values().any(|worker| has_password(&worker.kind))
             || self.builders.values().any(|builder| {
                 let steps = builder.steps.iter().flat_map(|step| step.env.values());
-                builder.env.values().chain(steps).any(is_secret)
+                let mut variables = builder.env.values().chain(steps);
+                let asks = |step: &Step| {
+                    matches!(&step.action, Action::Checkout(checkout) if checkout.credentials.is_some())
+                };
+                variables.any(|value| matches!(value, Variable::Secret(_)))
+                    || builder.steps.iter().any(asks)
             })
     }
 }
@@ -122,6 +130,8 @@ pub struct Builder {
     pub workers: Vec<String>,
     /// The properties it gets from outside.
     pub properties: BTreeMap<Name, Property>,
+    /// Their names, as they are declared one after the other.
+    pub order: Vec<Name>,
     /// The property by which its builds are shown.
     pub page: Option<Name>,
     /// The properties by which waiting requests are compared.
@@ -129,7 +139,7 @@ pub struct Builder {
     /// What it locks throughout.
     pub locks: BTreeMap<Name, Access>,
     /// Environment variables of all its steps.
-    pub env: BTreeMap<EnvName, TextOrSecret>,
+    pub env: BTreeMap<EnvName, Variable>,
     /// What it does.
     pub steps: Vec<Step>,
 }
@@ -138,7 +148,8 @@ impl Builder {
     /// Whether a build must get the property from outside: one of its steps may set it.
     #[must_use]
     pub fn needs(&self, name: &Name) -> bool {
-        self.properties.get(name).is_some_and(|property| !property.optional) && !self.sets(name)
+        let needed = |property: &Property| !property.optional && property.default.is_none();
+        self.properties.get(name).is_some_and(needed) && !self.sets(name)
     }
 
     /// Whether one of its steps sets the property.
@@ -158,9 +169,9 @@ pub struct Step {
     /// What it does.
     pub action: Action,
     /// The folder it runs in.
-    pub workdir: Option<String>,
+    pub workdir: Option<Template>,
     /// Environment variables of its own.
-    pub env: BTreeMap<EnvName, TextOrSecret>,
+    pub env: BTreeMap<EnvName, Variable>,
     /// How long it may take.
     pub timeout: TimeLimit,
     /// The key that says so: its own, or its builder's.
@@ -188,6 +199,34 @@ pub struct SetProperty {
     pub name: Name,
     /// As its builder declares it.
     pub declared: Property,
+}
+
+/// What an environment variable holds.
+#[derive(Debug)]
+pub enum Variable {
+    /// A text.
+    Text(Template),
+    /// A secret.
+    Secret(Secret),
+}
+
+/// A git repository to check out.
+#[derive(Debug)]
+pub struct Checkout {
+    /// Where it is.
+    pub url: Template,
+    /// The branch.
+    pub branch: Template,
+    /// Which commit of it.
+    pub revision: Revision,
+    /// How many commits are fetched, if not all.
+    pub depth: Option<u32>,
+    /// Whether its submodules are checked out too.
+    pub submodules: bool,
+    /// Who asks the server.
+    pub credentials: Option<Credentials>,
+    /// A folder of its own below that of the build.
+    pub into: Option<Folder>,
 }
 
 /// What a step does.
@@ -256,6 +295,10 @@ pub struct Scheduler {
     pub having: Vec<Name>,
     /// The properties a change must not have.
     pub lacking: Vec<Name>,
+    /// The branches in which it looks for changes, if not in the usual one.
+    pub branches: Vec<Branch>,
+    /// The files of which one must have changed.
+    pub files: Vec<FilePattern>,
     /// The properties it gives.
     pub properties: BTreeMap<Name, Scalar>,
 }

@@ -49,6 +49,17 @@ impl Template {
         Ok(Self(parts))
     }
 
+    /// The path below `folder`.
+    #[must_use]
+    pub fn below(&self, folder: &str) -> Self {
+        let mut parts = self.0.clone();
+        match parts.first_mut() {
+            Some(Part::Text(text)) => text.insert_str(0, &format!("{folder}/")),
+            _ => parts.insert(0, Part::Text(format!("{folder}/"))),
+        }
+        Self(parts)
+    }
+
     /// The pieces, in order. At least one.
     #[must_use]
     pub fn parts(&self) -> &[Part] {

@@ -478,6 +478,12 @@ fn every_key_has_its_effect() {
     assert_snapshot!("main.master.cfg", text);
     text = sandbox.get("generated/masters/proxied/master.cfg");
     assert_snapshot!("proxied.master.cfg", text);
+    for (name, class) in [("forge", "GitLabLogin("), ("hub", "GitHubLogin(")] {
+        text = sandbox.get(&format!("generated/masters/{name}/master.cfg"));
+        let login = text.find(class).expect("a login");
+        let end = text[login..].find("\n\n").expect("an end");
+        assert_snapshot!(format!("{name}.master.cfg"), &text[login..login + end]);
+    }
     assert_snapshot!("main.pollers.py", sandbox.get("generated/masters/main/pollers.py"));
 }
 

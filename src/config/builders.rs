@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::checkouts::Checkout;
 use super::scalars::{Scalar, TextOrSecret};
 use super::steps::{Condition, Retry};
-use super::values::{Branch, Duration, EnvName, Name, TimeOfDay, WebUrl};
+use super::times::Weekly;
+use super::values::{Branch, Duration, EnvName, FilePattern, Name, TimeOfDay};
 
 /// Something that builds must not use at the same time.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -33,8 +35,19 @@ pub enum LockScope {
 
 /// How a lock is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
+#[serde(untagged)]
 pub enum Access {
+    /// Alone or not.
+    Word(Sharing),
+    /// Together with others, as if by so many at once: together they are at most the lock's
+    /// `sharers`.
+    Share(#[schemars(range(min = 1, max = 10_000))] u16),
+}
+
+/// How a lock is held, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sharing {
     /// Alone.
     Exclusive,
     /// Together with others that share it.
@@ -70,7 +83,8 @@ pub struct Builder {
     /// What it locks, from its first step to its last.
     #[serde(default)]
     pub locks: BTreeMap<Name, Access>,
-    /// Environment variables of all its steps.
+    /// Environment variables of all its steps. `{name}` stands for a property, but not one of the
+    /// type `text`; `{{` and `}}` are braces.
     #[serde(default)]
     pub env: BTreeMap<EnvName, TextOrSecret>,
     /// How long each of its steps may take, unless the step says otherwise.
@@ -101,8 +115,9 @@ pub struct PropertyLimit {
     pub default: Duration,
 }
 
-/// A property that a build gets from outside.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+/// A property that a build gets from outside. Forms ask for those of a builder in the order in
+/// which it declares them.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Property {
     /// What it may hold.
@@ -110,6 +125,17 @@ pub struct Property {
     /// Whether a build may be without it. A step that uses it then sees an empty text.
     #[serde(default)]
     pub optional: bool,
+    /// What it is in builds that come without it, and at first in forms.
+    pub default: Option<Scalar>,
+    /// All that it may be.
+    #[serde(default)]
+    pub choices: Vec<Scalar>,
+    /// What forms call it; its name if not given.
+    #[schemars(length(min = 1, max = 100))]
+    pub label: Option<String>,
+    /// What forms say about it.
+    #[schemars(length(min = 1, max = 1_000))]
+    pub help: Option<String>,
 }
 
 /// What a property may hold.
@@ -124,6 +150,8 @@ pub enum PropertyType {
     Seconds,
     /// A commit's hash.
     Commit,
+    /// The name of a branch or tag: words with `/` between them.
+    Branch,
     /// Letters, digits, `.`, `_` and `-`.
     Word,
     /// One line of any text.
@@ -139,6 +167,7 @@ impl PropertyType {
             Self::Integer => "integer",
             Self::Seconds => "seconds",
             Self::Commit => "commit",
+            Self::Branch => "branch",
             Self::Word => "word",
             Self::Text => "text",
         }
@@ -169,7 +198,7 @@ pub struct Step {
     /// Writes the log of an earlier step into a file of the master, also if that step failed.
     pub save_log: Option<SavedLog>,
     /// The folder it runs in, relative to the build's own; for `run-on-master`, to the master's
-    /// output directory.
+    /// output directory. `{name}` stands for a property, but not one of the type `text`.
     #[schemars(length(min = 1))]
     pub workdir: Option<String>,
     /// Environment variables, added to the builder's.
@@ -208,31 +237,6 @@ pub enum OnFailure {
     Continue,
     /// The build ends with a warning, and the further steps run.
     Warn,
-}
-
-/// A git repository to check out.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Checkout {
-    /// Where it is.
-    pub url: WebUrl,
-    /// The branch.
-    #[serde(default = "default_branch")]
-    pub branch: Branch,
-    /// Which commit of it.
-    #[serde(default)]
-    pub revision: Revision,
-}
-
-/// Which commit is checked out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Revision {
-    /// The newest of the branch.
-    #[default]
-    Latest,
-    /// The one that the change names which asked for the build.
-    Change,
 }
 
 /// What is copied between worker and master.
@@ -287,6 +291,13 @@ pub struct Scheduler {
     /// Properties that a change must not have for this scheduler to take it.
     #[serde(default)]
     pub lacking: Vec<Name>,
+    /// For `fdroiddata`: the branches in which it looks for changes; that of `fdroiddata` if not
+    /// given.
+    #[serde(default)]
+    pub branches: Vec<Branch>,
+    /// Takes only changes of a file that matches one of these patterns, such as `metadata/*.yml`.
+    #[serde(default)]
+    pub files: Vec<FilePattern>,
     /// Properties it gives to each build.
     #[serde(default)]
     pub properties: BTreeMap<Name, Scalar>,
@@ -308,12 +319,23 @@ pub enum Trigger {
     Daily(TimeOfDay),
     /// A length of time since the last build.
     Every(Duration),
+    /// A time of some days of the week.
+    Weekly(Weekly),
     /// A build of this builder ended well.
     After(Name),
+    /// A build of this builder failed.
+    AfterFailure(Name),
 }
 
-fn default_branch() -> Branch {
-    Branch::fixed("master")
+impl Trigger {
+    /// The builder whose builds it waits for.
+    #[must_use]
+    pub fn upstream(&self) -> Option<&Name> {
+        match self {
+            Self::After(name) | Self::AfterFailure(name) => Some(name),
+            _ => None,
+        }
+    }
 }
 
 fn default_two_hours() -> TimeLimit {

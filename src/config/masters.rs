@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::login::Login;
 use super::scalars::{Secret, TextOrSecret};
 use super::values::{Duration, Listen, Name, WebUrl};
 
@@ -69,6 +70,8 @@ pub struct Web {
     pub views: Vec<View>,
     /// Who may log in.
     pub users: BTreeMap<Name, User>,
+    /// Accounts of a forge that may log in, in place of `users`.
+    pub login: Option<Login>,
     /// Which roles may do what. What nobody is allowed to do, nobody can.
     pub allow: Allow,
     /// The reverse proxy before it, if there is one.
@@ -131,6 +134,7 @@ impl Default for Web {
             listen: Listen::loopback(8010),
             views: vec![View::Console, View::Grid, View::Waterfall],
             users: BTreeMap::new(),
+            login: None,
             allow: Allow::default(),
             proxy: None,
         }

@@ -5,7 +5,9 @@
 //! value against the generated schema, `resolve` judges what the names refer to.
 
 mod builders;
+mod checkouts;
 mod document;
+mod login;
 mod machines;
 mod masters;
 mod places;
@@ -13,21 +15,25 @@ mod reporters;
 mod scalars;
 mod shape;
 mod steps;
+mod times;
 mod types;
 pub(crate) mod values;
 
 pub use builders::*;
+pub use checkouts::*;
 pub use document::{Document, MOST_FINDINGS, Path};
+pub use login::*;
 pub use machines::*;
 pub use masters::*;
 pub use places::Places;
 pub use reporters::*;
 pub use scalars::*;
 pub use steps::*;
+pub use times::*;
 pub use types::*;
 pub use values::{
-    Branch, Duration, EnvName, Glob, Listen, Name, Operator, SecretName, Size, TimeOfDay,
-    VagrantName, WebUrl,
+    Account, Branch, Duration, EnvName, FilePattern, Folder, Glob, Listen, Name, Operator, RepoUrl,
+    SecretName, Size, TimeOfDay, VagrantName, WebUrl,
 };
 
 use serde::Deserialize as _;

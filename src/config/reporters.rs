@@ -1,12 +1,14 @@
 //! Who is told of builds, in `fdroid-bb.toml`.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::scalars::Secret;
 use super::values::{Name, WebUrl};
 
-/// Somebody who is told of builds. Just one of `mail` and `gitlab` says how.
+/// Somebody who is told of builds. Just one of `mail`, `gitlab` and `http` says how.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Reporter {
@@ -17,6 +19,19 @@ pub struct Reporter {
     pub mail: Option<Mail>,
     /// The state of each build at the commit of fdroiddata that it is for.
     pub gitlab: Option<Gitlab>,
+    /// A request for each build that starts or ends, with a JSON document that tells of it.
+    pub http: Option<Http>,
+}
+
+/// A server that is sent what becomes of builds.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Http {
+    /// Where to send it, with `POST`.
+    pub url: WebUrl,
+    /// Headers that prove who sends it, such as `X-Token`.
+    #[serde(default)]
+    pub headers: BTreeMap<Name, Secret>,
 }
 
 /// Mails, and the server that takes them.

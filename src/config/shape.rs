@@ -40,7 +40,7 @@ impl<'a, 't> Shape<'a, 't> {
         if self.findings.len() >= MOST_FINDINGS {
             return;
         }
-        let is_secret = reference(schema) == Some("Secret");
+        let is_secret = matches!(reference(schema), Some("Secret" | "Credentials"));
         let schema = self.resolve(schema);
         let literal = match value.get_ref() {
             DeValue::Table(table) => is_secret && !self.names_secret(schema, table),
@@ -76,7 +76,13 @@ impl<'a, 't> Shape<'a, 't> {
 
     /// Checks a value that may have one of several shapes.
     fn choice(&mut self, branches: &[&'a Value], value: &Spanned<DeValue<'t>>, what: &str) {
-        let branches: Vec<&'a Value> = branches.iter().map(|b| self.resolve(b)).collect();
+        // A shape may itself be one of several words.
+        let inner = |branch: &'a Value| branch.get("oneOf").and_then(Value::as_array);
+        let branches: Vec<&'a Value> = branches
+            .iter()
+            .map(|branch| self.resolve(branch))
+            .flat_map(|branch| inner(branch).map_or(vec![branch], |words| words.iter().collect()))
+            .collect();
         let words: Vec<&str> = branches.iter().flat_map(|b| words(b)).collect();
         match value.get_ref() {
             DeValue::String(text) if !words.is_empty() => {
@@ -86,6 +92,7 @@ impl<'a, 't> Shape<'a, 't> {
                     let help = match (nearest(text, &words), nearest(text, &keys)) {
                         (Some(near), _) => format!("did you mean `{near}`?"),
                         (None, Some(near)) => format!("did you mean `{{ {near} = … }}`?"),
+                        (None, None) if keys.is_empty() => format!("write one of {}", list(&words)),
                         (None, None) => {
                             format!("write one of {}, or a table of {}", list(&words), list(&keys))
                         }

@@ -105,6 +105,25 @@ fn http_url(text: &str) -> Option<url::Url> {
     plain.then_some(url)
 }
 
+fn words_and_slashes(text: &str) -> Option<String> {
+    let first = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let rest = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    text.split('/').all(|part| plain(part, first, rest, 100)).then(|| text.to_owned())
+}
+
+/// An address as browsers write it, or one with braces in a path of plain characters.
+fn repo_url(text: &str) -> Option<String> {
+    if !text.contains(['{', '}']) {
+        return http_url(text).map(|url| url.as_str().to_owned());
+    }
+    let (_, rest) = text.split_once("://")?;
+    let (host, path) = rest.split_once('/')?;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._~/+:{}-".contains(c);
+    let fits = !host.contains(['{', '}', '@']) && path.chars().all(is_plain);
+    let parts = path.split('/').all(|part| part != "." && part != "..");
+    http_url(&text.replace(['{', '}'], "")).filter(|_| fits && parts).map(|_| text.to_owned())
+}
+
 text! {
     /// The name of something this file defines: letters, digits, `-` and `_`, at most 40.
     Name(String) = "name", "^[A-Za-z][A-Za-z0-9_-]{0,39}$", "fdroid-build",
@@ -158,6 +177,29 @@ text! {
     WebUrl(url::Url) = "web address", "^https?://[^\\s?#]+$", "https://build.f-droid.org/", http_url
 }
 text! {
+    /// The address of a git repository. `{name}` in its path stands for a property.
+    RepoUrl(String) = "repository address", "^https?://[^\\s?#{}/]+(/[^\\s?#]*)?$",
+    "https://gitlab.com/fdroid/fdroiddata.git", repo_url
+}
+text! {
+    /// A folder below another one: no `..`, no space, nothing that begins with a dot or dash.
+    Folder(String) = "folder",
+    "^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$", "libs/one",
+    words_and_slashes
+}
+text! {
+    /// A user of a forge, or a group with its whole path.
+    Account(String) = "user or group", "^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$",
+    "fdroid/admins", words_and_slashes
+}
+text! {
+    /// A pattern for paths of files: `*` stands for any characters but `/`, `**` for any at all.
+    FilePattern(String) = "file pattern", "^[A-Za-z0-9_.*?+/-]{1,200}$", "metadata/*.yml",
+    |t| ((1..=200).contains(&t.len())
+        && t.chars().all(|c| c.is_ascii_alphanumeric() || "_.*?+/-".contains(c)))
+        .then(|| t.to_owned())
+}
+text! {
     /// The name of a branch, by git's rules.
     Branch(String) = "branch", "^[^-\\s~^:?*\\[\\\\][^\\s~^:?*\\[\\\\]*$", "master",
     |t| (!t.starts_with('-') && git2::Reference::is_valid_name(&format!("refs/heads/{t}")))
@@ -172,6 +214,43 @@ text! {
 
 impl Name {
     /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// A name that stands in this program.
+    pub(super) fn fixed(name: &'static str) -> Self {
+        Self(name.to_owned())
+    }
+}
+
+impl RepoUrl {
+    /// The address, with braces around properties.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Account {
+    /// The name, or the path with `/`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FilePattern {
+    /// The pattern.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Folder {
+    /// The folder, with `/`.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -317,6 +396,10 @@ pub(super) fn check_format(format: &str, text: &str) -> Result<(), &'static str>
         Listen::FORMAT => check::<Listen>(text),
         TimeOfDay::FORMAT => check::<TimeOfDay>(text),
         WebUrl::FORMAT => check::<WebUrl>(text),
+        RepoUrl::FORMAT => check::<RepoUrl>(text),
+        Account::FORMAT => check::<Account>(text),
+        FilePattern::FORMAT => check::<FilePattern>(text),
+        Folder::FORMAT => check::<Folder>(text),
         Branch::FORMAT => check::<Branch>(text),
         Glob::FORMAT => check::<Glob>(text),
         Operator::FORMAT => check::<Operator>(text),
@@ -328,5 +411,5 @@ pub(super) fn check_format(format: &str, text: &str) -> Result<(), &'static str>
 pub(super) fn holds_credentials(format: &str, text: &str) -> bool {
     let authority = text.split_once("://").map_or("", |(_, rest)| rest);
     let authority = authority.split(['/', '\\', '?', '#']).next().unwrap_or_default();
-    format == WebUrl::FORMAT && authority.contains('@')
+    [WebUrl::FORMAT, RepoUrl::FORMAT].contains(&format) && authority.contains('@')
 }

@@ -1,6 +1,7 @@
 //! The stage `lower`: from F-Droid's terms to Buildbot's. What comes out is all that `render`
 //! needs to know.
 
+mod forms;
 mod machines;
 mod pollers;
 mod reporters;
@@ -12,7 +13,7 @@ pub use pollers::{PollerOrigin, poller, poller_origin};
 
 use crate::buildbot::python::{Call, Expr, Name as PythonName};
 use crate::buildbot::{Master, Object};
-use crate::config::{self, Access, LockScope, Name, Path, Scalar, Secret, TextOrSecret};
+use crate::config::{self, Access, LockScope, Name, Path, Scalar, Secret, Sharing, TextOrSecret};
 use crate::pipeline::{self, Pipeline};
 use crate::template::{Part, Template};
 
@@ -85,12 +86,14 @@ fn locks<'a>(path: &Path, locks: impl IntoIterator<Item = (&'a Name, &'a Access)
     let locks: Vec<Expr> = locks
         .into_iter()
         .filter_map(|(name, access)| {
-            let access = match access {
-                Access::Exclusive => "exclusive",
-                Access::Shared => "counting",
+            let (access, share) = match access {
+                Access::Word(Sharing::Exclusive) => ("exclusive", None),
+                Access::Word(Sharing::Shared) => ("counting", None),
+                Access::Share(share) => ("counting", Some(i64::from(*share))),
             };
             let method = PythonName::parse(&format!("{}.access", variable(name).as_str()))?;
-            Some(Call::new(method).arg(access).at(path.key(name.as_str())))
+            let call = Call::new(method).arg(access).kwarg_opt("count", share);
+            Some(call.at(path.key(name.as_str())))
         })
         .collect();
     (!locks.is_empty()).then_some(Expr::List(locks))

@@ -3,7 +3,7 @@
 use super::{names, object, secret};
 use crate::buildbot::Object;
 use crate::buildbot::python::{Call, Expr};
-use crate::config::{Gitlab, Mail, Name, Path};
+use crate::config::{Gitlab, Http, Mail, Name, Path};
 use crate::pipeline::Master;
 
 /// One object for each reporter, and the one that tells which configuration the master runs.
@@ -24,7 +24,8 @@ pub(super) fn services(name: &Name, master: &Master) -> Vec<Object> {
         };
         let mail = reporter.mail.as_ref().map(|it| mail(&path.key("mail"), call, it));
         let gitlab = reporter.gitlab.as_ref().map(|it| gitlab(&path.key("gitlab"), call, it));
-        let calls = mail.into_iter().chain(gitlab);
+        let http = reporter.http.as_ref().map(|it| http(&path.key("http"), call, it));
+        let calls = mail.into_iter().chain(gitlab).chain(http);
         objects.extend(calls.map(|call| object(path.clone(), name.as_str(), call)));
     }
     objects
@@ -45,6 +46,18 @@ fn mail(path: &Path, call: impl Fn(&'static str) -> Call, mail: &Mail) -> Expr {
         .kwarg_opt_at("useTls", path.key("tls"), mail.tls.then_some(true))
         .kwarg_opt_at("smtpUser", path.key("user"), mail.user.as_deref())
         .kwarg_opt_at("smtpPassword", path.key("password"), password)
+        .at(path.clone())
+}
+
+fn http(path: &Path, call: impl Fn(&'static str) -> Call, http: &Http) -> Expr {
+    let names = path.key("headers");
+    let headers = http.headers.iter();
+    let headers =
+        headers.map(|(name, value)| (name.as_str(), secret(value).at(names.key(name.as_str()))));
+    let headers = (!http.headers.is_empty()).then(|| Expr::dict(headers));
+    call("HttpStatus")
+        .kwarg_at("url", path.key("url"), http.url.url().as_str())
+        .kwarg_opt_at("headers", names.clone(), headers)
         .at(path.clone())
 }
 

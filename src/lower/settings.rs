@@ -1,9 +1,11 @@
 //! Settings of a master: names, addresses, database, web pages and who may do what.
 
+use std::collections::BTreeMap;
+
 use super::{object, secret, text_or_secret};
 use crate::buildbot::Object;
 use crate::buildbot::python::{Call, Expr};
-use crate::config::{Allow, Listen, Name, Path, View, Web};
+use crate::config::{Account, Allow, Listen, Login, Name, Path, View, Web};
 use crate::pipeline::Master;
 
 /// A role that no user can have, for no name holds a parenthesis.
@@ -94,6 +96,9 @@ fn auth(path: &Path, web: &Web) -> Option<Expr> {
             .kwarg("headerRegex", r"\A(?P<username>[A-Za-z0-9._@-]+)\Z");
         return Some(call.at(path.key("proxy").key("user-header")));
     }
+    if let Some(login) = &web.login {
+        return self::login(&path.key("login"), login);
+    }
     let users = path.key("users");
     let passwords: Vec<(&str, Expr)> = web
         .users
@@ -104,6 +109,65 @@ fn auth(path: &Path, web: &Web) -> Option<Expr> {
         })
         .collect();
     (!passwords.is_empty()).then(|| Call::new("SecretAuth").arg(Expr::dict(passwords)).at(users))
+}
+
+fn login(path: &Path, login: &Login) -> Option<Expr> {
+    let (class, key, forge, usual) = match (&login.gitlab, &login.github) {
+        (Some(forge), _) => ("GitLabLogin", "gitlab", forge, Some("https://gitlab.com/")),
+        (None, Some(forge)) => ("GitHubLogin", "github", forge, None),
+        (None, None) => return None,
+    };
+    let groups: BTreeMap<&Account, Path> = login
+        .grants
+        .iter()
+        .enumerate()
+        .flat_map(|(i, grant)| {
+            let path = path.key("grants").index(i).key("groups");
+            grant.groups.iter().map(move |group| (group, path.clone()))
+        })
+        .collect();
+    let is_empty = groups.is_empty();
+    let groups = groups.into_iter().map(|(group, path)| Expr::from(group.as_str()).at(path));
+    let groups = (!is_empty).then(|| Expr::List(groups.collect()));
+    let path = path.key(key);
+    let url = forge.url.as_ref().map(|url| url.url().as_str()).or(usual);
+    let call = Call::new(class)
+        .kwarg_opt_at("url", path.key("url"), url)
+        .kwarg_at("client_id", path.key("client-id"), forge.client_id.as_str())
+        .kwarg_at("client_secret", path.key("client-secret"), secret(&forge.client_secret))
+        .kwarg_opt("groups", groups);
+    Some(call.at(path))
+}
+
+/// Who has which roles.
+fn roles(path: &Path, web: &Web) -> Vec<Expr> {
+    let mut roles: Vec<Expr> = web
+        .users
+        .iter()
+        .filter(|(_, user)| !user.roles.is_empty())
+        .map(|(name, user)| {
+            Call::new("util.RolesFromUsername")
+                .kwarg("roles", Expr::list(user.roles.iter().map(Name::as_str)))
+                .kwarg("usernames", Expr::list([name.as_str()]))
+                .at(path.key("users").key(name.as_str()).key("roles"))
+        })
+        .collect();
+    let grants = path.key("login").key("grants");
+    for (i, grant) in web.login.iter().flat_map(|login| &login.grants).enumerate() {
+        let path = grants.index(i);
+        let mut give = |class: &'static str, argument: &'static str, key, accounts: &[Account]| {
+            if !accounts.is_empty() {
+                let accounts = Expr::list(accounts.iter().map(Account::as_str));
+                let call = Call::new(class)
+                    .kwarg_at("roles", path.key("roles"), super::names(&grant.roles))
+                    .kwarg_at(argument, path.key(key), accounts);
+                roles.push(call.at(path.clone()));
+            }
+        };
+        give("util.RolesFromUsername", "usernames", "users", &grant.users);
+        give("RolesFromMembership", "groups", "groups", &grant.groups);
+    }
+    roles
 }
 
 /// Rules in the order Buildbot tries them; the first that knows an action decides on it.
@@ -129,13 +193,7 @@ fn authz(path: &Path, web: &Web) -> Call {
     if let Some(look) = look {
         allow("util.AnyEndpointMatcher", "look", look);
     }
-    let roles = web.users.iter().filter(|(_, user)| !user.roles.is_empty()).map(|(name, user)| {
-        Call::new("util.RolesFromUsername")
-            .kwarg("roles", Expr::list(user.roles.iter().map(Name::as_str)))
-            .kwarg("usernames", Expr::list([name.as_str()]))
-            .at(path.key("users").key(name.as_str()).key("roles"))
-    });
     Call::new("util.Authz")
         .kwarg("allowRules", Expr::list(rules))
-        .kwarg("roleMatchers", Expr::list(roles))
+        .kwarg("roleMatchers", Expr::List(roles(path, web)))
 }

@@ -3,17 +3,20 @@
 use std::collections::BTreeMap;
 
 use super::machines::machine;
-use super::{interpolate, locks, names, object, scalar, text_or_secret};
+use super::{interpolate, locks, names, object, scalar, secret};
 use crate::buildbot::Object;
 use crate::buildbot::python::{Call, Expr};
 use crate::config::{
-    Condition, EnvName, Fdroiddata, Name, OnFailure, Path, Revision, TextOrSecret, TimeLimit,
-    Trigger,
+    Condition, Credentials, EnvName, Fdroiddata, Name, OnFailure, Path, Property, Revision,
+    TimeLimit, Trigger,
 };
-use crate::pipeline::{Action, Builder, Master, Pipeline, SetProperty, Step};
+use crate::pipeline::{Action, Builder, Master, Pipeline, SetProperty, Step, Variable};
 
 /// The most bytes that one upload may have: 4 GiB, as much as an APK can.
 const MOST_BYTES: i64 = 1 << 32;
+
+/// The folder of a build, below that of its builder: Buildbot's own default.
+const BUILD: &str = "build";
 
 /// One object for each builder.
 pub(super) fn builders(pipeline: &Pipeline, master: &Master) -> Vec<Object> {
@@ -62,7 +65,10 @@ fn factory(
     steps.extend(check_properties(&properties, builder));
     let common_env = (path.key("env"), &builder.env);
     steps.extend(builder.steps.iter().map(|s| step(s, &properties, &common_env)));
-    steps.extend(trigger(master, &properties, name, builder));
+    let after = |on: &Trigger| matches!(on, Trigger::After(upstream) if upstream == name);
+    let failed = |on: &Trigger| matches!(on, Trigger::AfterFailure(upstream) if upstream == name);
+    steps.extend(trigger(master, &properties, builder, after, "build_is_well"));
+    steps.extend(trigger(master, &properties, builder, failed, "build_has_failed"));
     let steps = Expr::List(steps).at(path.key("steps"));
     let fdroiddata = Path::root("fdroiddata");
     let call = match &builder.page {
@@ -98,8 +104,23 @@ fn check_properties(path: &Path, builder: &Builder) -> Option<Expr> {
         (name.as_str(), r#type.at(path.key(name.as_str()).key("type")))
     });
     let optional = named(path, builder, |name| !builder.needs(name));
-    let call = Call::new("CheckProperties").arg(Expr::dict(types));
-    Some(call.kwarg_opt("optional", optional).at(path.clone()))
+    let given = |key: &'static str, value: fn(&Property) -> Option<Expr>| {
+        let pairs: Vec<(&str, Expr)> = properties
+            .iter()
+            .filter_map(|(name, property)| {
+                let value = value(property)?.at(path.key(name.as_str()).key(key));
+                Some((name.as_str(), value))
+            })
+            .collect();
+        (!pairs.is_empty()).then(|| Expr::dict(pairs))
+    };
+    let choices = given("choices", |property| {
+        let choices = property.choices.iter().map(scalar);
+        (!property.choices.is_empty()).then(|| Expr::list(choices))
+    });
+    let defaults = given("default", |property| property.default.as_ref().map(scalar));
+    let call = Call::new("CheckProperties").arg(Expr::dict(types)).kwarg_opt("optional", optional);
+    Some(call.kwarg_opt("choices", choices).kwarg_opt("defaults", defaults).at(path.clone()))
 }
 
 /// The names of some properties of a builder, if there are any; `path` is that of its properties.
@@ -115,16 +136,22 @@ fn named(path: &Path, builder: &Builder, is_wanted: impl Fn(&Name) -> bool) -> O
         .keys()
         .filter(|name| is_wanted(name))
         .map(|name| {
-            let expr = Expr::from(name.as_str()).at(path.key(name.as_str()).key("optional"));
+            let path = path.key(name.as_str());
+            let expr = Expr::from(name.as_str()).at(path.key("optional")).at(path.key("default"));
             setters(name).fold(expr, Expr::at)
         })
         .collect();
     (!names.is_empty()).then_some(Expr::List(names))
 }
 
-/// The last step of a builder that others wait for, run only if all went well.
-fn trigger(master: &Master, properties: &Path, name: &Name, builder: &Builder) -> Option<Expr> {
-    let waits = |on: &Trigger| matches!(on, Trigger::After(upstream) if upstream == name);
+/// The last step of a builder that others wait for, run where its builds end as they wait for.
+fn trigger(
+    master: &Master,
+    properties: &Path,
+    builder: &Builder,
+    waits: impl Fn(&Trigger) -> bool,
+    condition: &'static str,
+) -> Option<Expr> {
     let waiting = master.schedulers.iter().filter(|(_, scheduler)| waits(&scheduler.on));
     let waiting: Vec<(&str, Path)> = waiting
         .map(|(name, _)| (name.as_str(), Path::root("schedulers").key(name.as_str()).key("on")))
@@ -139,12 +166,13 @@ fn trigger(master: &Master, properties: &Path, name: &Name, builder: &Builder) -
         .kwarg("schedulerNames", Expr::list(names))
         .kwarg_opt("copy_properties", passed)
         .kwarg("waitForFinish", false)
-        .kwarg("doStepIf", Expr::name("build_is_well"));
+        .kwarg("doStepIf", Expr::name(condition))
+        .kwarg_opt("alwaysRun", (condition != "build_is_well").then_some(true));
     Some(waiting.into_iter().fold(call.into(), |call: Expr, (_, on)| call.at(on)))
 }
 
 /// Environment variables, with the path of the table that they stand in.
-type Env<'a> = (Path, &'a BTreeMap<EnvName, TextOrSecret>);
+type Env<'a> = (Path, &'a BTreeMap<EnvName, Variable>);
 
 /// `properties` is the path of those of its builder.
 fn step(step: &Step, properties: &Path, common_env: &Env<'_>) -> Expr {
@@ -155,7 +183,11 @@ fn step(step: &Step, properties: &Path, common_env: &Env<'_>) -> Expr {
     let named = |class: &'static str| Call::new(class).kwarg("name", name());
     let timeout = || limit(&step.timeout).at(step.timeout_origin.clone());
     let workdir = |call: Call, argument: &'static str| {
-        call.kwarg_opt_at(argument, path.key("workdir"), step.workdir.as_deref())
+        let folder = step.workdir.as_ref().map(|folder| match argument {
+            "workdir" => interpolate(&folder.below(BUILD)),
+            _ => interpolate(folder),
+        });
+        call.kwarg_opt_at(argument, path.key("workdir"), folder)
     };
     let words = |words: &[_]| Expr::List(words.iter().map(interpolate).collect());
     let copy = |class, from, to| {
@@ -189,11 +221,24 @@ fn step(step: &Step, properties: &Path, common_env: &Env<'_>) -> Expr {
         Action::Checkout(checkout) => {
             let latest = (checkout.revision == Revision::Latest).then_some(true);
             let call = named("PatientGit")
-                .kwarg_at("repourl", action.key("url"), checkout.url.url().as_str())
-                .kwarg_at("branch", action.key("branch"), checkout.branch.as_str())
+                .kwarg_at("repourl", action.key("url"), interpolate(&checkout.url))
+                .kwarg_at("branch", action.key("branch"), interpolate(&checkout.branch))
                 .kwarg("mode", "incremental")
                 .kwarg_opt_at("alwaysUseLatest", action.key("revision"), latest);
-            workdir(call, "workdir").kwarg("timeout", timeout())
+            let asks = action.key("credentials");
+            let into = checkout.into.as_ref().map(|into| format!("{BUILD}/{}", into.as_str()));
+            call.kwarg_opt_at("shallow", action.key("depth"), checkout.depth.map(i64::from))
+                .kwarg_opt_at(
+                    "submodules",
+                    action.key("submodules"),
+                    checkout.submodules.then_some(true),
+                )
+                .kwarg_opt(
+                    "auth_credentials",
+                    checkout.credentials.as_ref().map(|it| credentials(&asks, it)),
+                )
+                .kwarg_opt_at("workdir", action.key("into"), into)
+                .kwarg("timeout", timeout())
         }
         Action::Upload { from, to, folder } => {
             copy(if *folder { "UploadFolder" } else { "Upload" }, from, to)
@@ -277,14 +322,28 @@ fn limit(limit: &TimeLimit) -> Expr {
     }
 }
 
+/// The user and the password, which Buildbot gives to git's own store of credentials.
+fn credentials(path: &Path, credentials: &Credentials) -> Expr {
+    let secret = Call::new("util.Secret").arg(credentials.secret.as_str());
+    Expr::tuple([
+        Expr::from(credentials.user.as_str()).at(path.key("user")),
+        secret.at(path.key("secret")),
+    ])
+}
+
+fn variable(value: &Variable) -> Expr {
+    match value {
+        Variable::Text(text) => interpolate(text),
+        Variable::Secret(name) => secret(name),
+    }
+}
+
 /// All of them together, of which a later table wins.
 fn env(tables: &[Env<'_>]) -> Option<Expr> {
     let all: BTreeMap<&EnvName, Expr> = tables
         .iter()
         .flat_map(|(path, table)| {
-            table
-                .iter()
-                .map(|(name, value)| (name, text_or_secret(value).at(path.key(name.as_str()))))
+            table.iter().map(|(name, value)| (name, variable(value).at(path.key(name.as_str()))))
         })
         .collect();
     let empty = all.is_empty();

@@ -1,13 +1,13 @@
 //! Schedulers, and the change sources they wait for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::settings::endpoint;
-use super::{names, object, scalar, secret};
+use super::{forms, names, object, scalar, secret};
 use crate::buildbot::Object;
 use crate::buildbot::python::{Call, Expr};
-use crate::config::{Name, Path, Property, PropertyType, Trigger};
-use crate::pipeline::{APP_SOURCE, Builder, FDROIDDATA, Master, Pipeline, Scheduler};
+use crate::config::{Branch, FilePattern, Name, Path, Trigger};
+use crate::pipeline::{APP_SOURCE, FDROIDDATA, Master, Pipeline, Scheduler};
 
 /// One object for each scheduler.
 pub(super) fn schedulers(pipeline: &Pipeline, master: &Master) -> Vec<Object> {
@@ -39,7 +39,9 @@ fn call(
         let having = any_value(&scheduler.having);
         let lacking = any_value(&scheduler.lacking);
         let filter = Call::new("util.ChangeFilter")
+            .kwarg_opt_at("filter_fn", path.key("files"), changed_files(scheduler))
             .kwarg("category", category)
+            .kwarg_opt_at("branch", path.key("branches"), branches(pipeline, master, scheduler))
             .kwarg_opt_at("property_re", path.key("having"), having)
             .kwarg_opt_at("property_not_re", path.key("lacking"), lacking);
         let settle = scheduler.settle.as_ref().map(crate::config::Duration::as_secs);
@@ -68,17 +70,26 @@ fn call(
             let (hour, minute) = time.hour_and_minute();
             call("Daily").kwarg("hour", i64::from(hour)).kwarg("minute", i64::from(minute))
         }
+        Trigger::Weekly(weekly) => {
+            let (hour, minute) = weekly.at.hour_and_minute();
+            let days: BTreeSet<i64> = weekly.days.iter().map(|day| day.number()).collect();
+            let path = path.key("on").key("weekly");
+            call("Daily")
+                .kwarg_at("hour", path.key("at"), i64::from(hour))
+                .kwarg_at("minute", path.key("at"), i64::from(minute))
+                .kwarg_at("dayOfWeek", path.key("days"), Expr::list(days))
+        }
         Trigger::Every(interval) => {
             call("schedulers.Periodic").kwarg("periodicBuildTimer", interval.as_secs())
         }
-        Trigger::After(_) => call("schedulers.Triggerable"),
+        Trigger::After(_) | Trigger::AfterFailure(_) => call("schedulers.Triggerable"),
         Trigger::Person => {
-            let call = call("schedulers.ForceScheduler").kwarg("codebases", no_codebase());
+            let call = call("schedulers.ForceScheduler").kwarg("codebases", forms::no_codebase());
             return priority(call, path, scheduler, |number| {
                 let field = Call::new("util.IntParameter").kwarg("name", "priority");
                 field.kwarg("default", number).kwarg("hide", true)
             })
-            .kwarg("properties", parameters(master, path, scheduler));
+            .kwarg("properties", forms::parameters(master, path, scheduler));
         }
     };
     let call = priority(call, path, scheduler, Expr::Int);
@@ -88,6 +99,39 @@ fn call(
         properties.map(|(name, value)| (name.as_str(), scalar(value).at(path.key(name.as_str()))));
     let properties = (!scheduler.properties.is_empty()).then(|| Expr::dict(properties));
     call.kwarg_opt_at("properties", path.clone(), properties)
+}
+
+/// The files of which one must have changed.
+fn changed_files(scheduler: &Scheduler) -> Option<Call> {
+    let patterns = scheduler.files.iter().map(FilePattern::as_str);
+    (!scheduler.files.is_empty()).then(|| Call::new("ChangedFiles").arg(Expr::list(patterns)))
+}
+
+/// The branches that a scheduler looks at, where the poller looks at others too.
+fn branches(pipeline: &Pipeline, master: &Master, scheduler: &Scheduler) -> Option<Expr> {
+    let polled = polled_branches(pipeline, master);
+    let wanted = match scheduler.branches.as_slice() {
+        [] => vec![&pipeline.fdroiddata.branch],
+        branches => branches.iter().collect(),
+    };
+    let all = scheduler.on != Trigger::Fdroiddata || wanted.len() == polled.len();
+    (!all).then(|| Expr::list(wanted.into_iter().map(Branch::as_str)))
+}
+
+/// The branches of fdroiddata that schedulers look at, with the keys that say so.
+fn polled_branches<'a>(pipeline: &'a Pipeline, master: &'a Master) -> BTreeMap<&'a Branch, Path> {
+    let schedulers = master.schedulers.iter().filter(|(_, s)| s.on == Trigger::Fdroiddata);
+    schedulers
+        .flat_map(|(name, scheduler)| {
+            let own = Path::root("schedulers").key(name.as_str()).key("branches");
+            let usual = Path::root("fdroiddata").key("branch");
+            let (branches, path) = match scheduler.branches.as_slice() {
+                [] => (std::slice::from_ref(&pipeline.fdroiddata.branch), usual),
+                branches => (branches, own),
+            };
+            branches.iter().map(move |branch| (branch, path.clone()))
+        })
+        .collect()
 }
 
 /// For each property the expression that matches every value; the lack of one is empty to Buildbot.
@@ -107,59 +151,6 @@ fn priority<E: Into<Expr>>(
     call.kwarg_opt_at("priority", path.key("priority"), (number != 0).then(|| value(number)))
 }
 
-/// The one codebase with nothing to fill in: what is built is told by the properties.
-fn no_codebase() -> Expr {
-    let fixed = |name: &'static str| {
-        Call::new("util.FixedParameter").kwarg("name", name).kwarg("default", "")
-    };
-    let codebase = ["branch", "revision", "repository", "project"]
-        .into_iter()
-        .fold(Call::new("util.CodebaseParameter").arg(""), |call, name| {
-            call.kwarg(name, fixed(name))
-        });
-    Expr::list([codebase])
-}
-
-/// A field for each property of the builders, but those the scheduler gives itself. One that some
-/// of the builders can do without may stay empty; the others' first step then says what they lack.
-fn parameters(master: &Master, path: &Path, scheduler: &Scheduler) -> Expr {
-    let builders: Vec<(&Name, &Builder)> =
-        scheduler.builders.iter().filter_map(|name| master.builders.get_key_value(name)).collect();
-    let declared: BTreeMap<&Name, &Property> = builders
-        .iter()
-        .flat_map(|(_, b)| b.properties.iter().filter(|(name, _)| !b.sets(name)))
-        .collect();
-    Expr::list(declared.into_iter().map(|(name, property)| {
-        let required = builders.iter().all(|(_, builder)| builder.needs(name));
-        // All that declare it have a say, and the steps that set a property.
-        let declared = |call: Call| {
-            let given = Expr::from(call).at(path.key("builders"));
-            builders.iter().fold(given, |expr, (builder, content)| {
-                let setting = content.steps.iter().filter(|step| step.sets.is_some());
-                let expr =
-                    setting.fold(expr, |expr, step| expr.at(step.origin.key("set-property")));
-                let path = Path::root("builders").key(builder.as_str()).key("properties");
-                expr.at(path.key(name.as_str()))
-            })
-        };
-        if let Some(value) = scheduler.properties.get(name) {
-            let value = scalar(value).at(path.key("properties").key(name.as_str()));
-            let call = Call::new("util.FixedParameter").kwarg("name", name.as_str());
-            return declared(call.kwarg("default", value));
-        }
-        let number = matches!(property.r#type, PropertyType::Integer | PropertyType::Seconds);
-        // A number that may stay empty is none that `IntParameter` would take.
-        let class = if number && required { "util.IntParameter" } else { "util.StringParameter" };
-        declared(
-            Call::new(class)
-                .kwarg("name", name.as_str())
-                .kwarg("label", format!("{}:", name.as_str()))
-                .kwarg("required", required),
-        )
-    }))
-    .at(path.key("builders"))
-}
-
 /// What brings changes, but for the pollers of apps.
 pub(super) fn change_sources(pipeline: &Pipeline, name: &Name, master: &Master) -> Vec<Object> {
     let mut sources = Vec::new();
@@ -169,11 +160,13 @@ pub(super) fn change_sources(pipeline: &Pipeline, name: &Name, master: &Master) 
         let name = "fdroiddata-poller";
         let fdroiddata = &pipeline.fdroiddata;
         let path = Path::root("fdroiddata");
-        let branches = Expr::list([fdroiddata.branch.as_str()]);
+        let branches = polled_branches(pipeline, master).into_iter();
+        let branches = branches.map(|(branch, origin)| Expr::from(branch.as_str()).at(origin));
+        let branches = Expr::List(branches.collect());
         let call = Call::new("changes.GitPoller")
             .kwarg("name", name)
             .kwarg_at("repourl", path.key("url"), fdroiddata.url.url().as_str())
-            .kwarg_at("branches", path.key("branch"), branches)
+            .kwarg("branches", branches)
             .kwarg("workdir", name)
             .kwarg_at("pollInterval", path.key("poll-interval"), fdroiddata.poll_interval.as_secs())
             .kwarg("category", FDROIDDATA)

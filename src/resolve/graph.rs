@@ -58,8 +58,9 @@ pub(super) fn homes<'a>(context: &mut Context<'a, '_>) -> Homes<'a> {
         if let Some(home) = home {
             schedulers.insert(name, home);
         }
-        if let Trigger::After(builder) = &scheduler.on {
-            let path = path.key("on").key("after");
+        if let Some(builder) = scheduler.on.upstream() {
+            let is_failure = matches!(scheduler.on, Trigger::AfterFailure(_));
+            let path = path.key("on").key(if is_failure { "after-failure" } else { "after" });
             if !config.builders.contains_key(builder) {
                 let known = config.builders.keys().map(Name::as_str);
                 context.unknown(&path, false, "builder", builder.as_str(), known);
@@ -233,7 +234,7 @@ fn check_cycles(context: &mut Context<'_, '_>) {
     let config = context.config;
     let mut next: BTreeMap<&Name, Vec<(&Name, &Name)>> = BTreeMap::new();
     for (name, scheduler) in &config.schedulers {
-        if let Trigger::After(from) = &scheduler.on {
+        if let Some(from) = scheduler.on.upstream() {
             let edges = scheduler.builders.iter().map(|to| (to, name));
             next.entry(from).or_default().extend(edges);
         }

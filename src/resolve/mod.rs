@@ -2,7 +2,9 @@
 //! description, [`apps`] for the sources of apps.
 
 pub mod apps;
+mod checkouts;
 mod context;
+mod forms;
 mod graph;
 mod machines;
 mod output;
@@ -11,5 +13,6 @@ mod properties;
 mod reporters;
 mod running;
 mod steps;
+mod templates;
 mod variants;
 mod web;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::context::{Context, locks_of};
-use super::{graph, machines, output, properties, reporters, steps, variants, web};
+use super::{forms, graph, machines, output, properties, reporters, steps, variants, web};
 use crate::config::{self, Config, Document, Name, Path, Places, Trigger};
 use crate::finding::{Code, Finding, Severity};
 use crate::pipeline::{Builder, Master, Pipeline, Scheduler};
@@ -41,6 +41,7 @@ pub fn resolve(
         .collect();
     let instances = machines::resolve(&mut context, &mut masters);
     for (name, builder) in &config.builders {
+        let (env, steps) = steps::resolve(&mut context, name, builder);
         let resolved = Builder {
             description: builder.description.clone(),
             tags: builder.tags.clone(),
@@ -50,11 +51,12 @@ pub fn resolve(
                 .flat_map(|worker| instances.get(worker).cloned().unwrap_or_default())
                 .collect(),
             properties: builder.properties.clone(),
+            order: forms::resolve(&mut context, name, builder),
             page: builder.page.clone(),
             collapse: builder.collapse.clone(),
             locks: builder.locks.clone(),
-            env: builder.env.clone(),
-            steps: steps::resolve(&mut context, name, builder),
+            env,
+            steps,
         };
         if let Some(master) = homes.builder(name).and_then(|home| masters.get_mut(home)) {
             for lock in locks_of(builder) {
@@ -77,6 +79,8 @@ pub fn resolve(
                 checks_per_day: scheduler.checks_per_day,
                 having: scheduler.having.clone(),
                 lacking: scheduler.lacking.clone(),
+                branches: scheduler.branches.clone(),
+                files: scheduler.files.clone(),
                 properties: scheduler.properties.clone(),
             };
             master.schedulers.insert(name.clone(), resolved);
@@ -113,6 +117,7 @@ fn check_change_keys(context: &mut Context<'_, '_>, name: &Name, scheduler: &con
         ("settle", scheduler.settle.is_some()),
         ("having", !scheduler.having.is_empty()),
         ("lacking", !scheduler.lacking.is_empty()),
+        ("files", !scheduler.files.is_empty()),
     ];
     check_filtered_properties(context, &path, scheduler);
     for (key, _) in keys.iter().filter(|(_, given)| *given && !waits_for_changes) {
@@ -121,6 +126,14 @@ fn check_change_keys(context: &mut Context<'_, '_>, name: &Name, scheduler: &con
             &path.key(*key),
             "this scheduler does not wait for changes",
             "delete it, or wait for `app-source`, `fdroiddata` or `submitted`",
+        );
+    }
+    if !scheduler.branches.is_empty() && scheduler.on != Trigger::Fdroiddata {
+        context.at_key(
+            Code::ConfigValue,
+            &path.key("branches"),
+            "only what waits for changes in fdroiddata looks at its branches",
+            "delete it, or wait for `fdroiddata`",
         );
     }
     if scheduler.checks_per_day.is_some() && scheduler.on != Trigger::AppSource {

@@ -68,7 +68,7 @@ pub(super) fn check_given(
         if declared.peek().is_none() {
             let names: BTreeSet<&str> = known.iter().map(|(name, _)| name.as_str()).collect();
             context.unknown(&path, true, "property", property.as_str(), names);
-        } else if let Some(expected) = declared.find_map(|(_, p)| mismatch(p.r#type, value)) {
+        } else if let Some(expected) = declared.find_map(|(_, p)| refusal(p, value)) {
             context.at_value(
                 Code::ConfigType,
                 &path,
@@ -80,16 +80,17 @@ pub(super) fn check_given(
     let comes = |property: &Name| match scheduler.on {
         Trigger::Submitted(_) | Trigger::Person => true,
         Trigger::AppSource => property.as_str() == PACKAGE_NAME,
-        Trigger::After(ref builder) => config
+        Trigger::After(ref builder) | Trigger::AfterFailure(ref builder) => config
             .builders
             .get(builder)
             .is_some_and(|b| b.properties.get(property).is_some_and(|p| !p.optional)),
-        Trigger::Fdroiddata | Trigger::Daily(_) | Trigger::Every(_) => false,
+        Trigger::Fdroiddata | Trigger::Daily(_) | Trigger::Weekly(_) | Trigger::Every(_) => false,
     };
     for (i, name, builder) in builders {
         for (property, declared) in &builder.properties {
             let set_by_step = |step: &config::Step| step.set_property.as_ref() == Some(property);
             if !declared.optional
+                && declared.default.is_none()
                 && !builder.steps.iter().any(set_by_step)
                 && !scheduler.properties.contains_key(property)
                 && !comes(property)
@@ -112,6 +113,12 @@ pub(super) fn check_given(
     }
 }
 
+/// What a property would be, if `value` is none that it may have.
+fn refusal(property: &config::Property, value: &Scalar) -> Option<&'static str> {
+    let chosen = property.choices.is_empty() || property.choices.contains(value);
+    mismatch(property.r#type, value).or((!chosen).then_some("one of its `choices`"))
+}
+
 /// What a property of `type_` would be, if `value` is none: the rules of the runtime's
 /// `check_properties.py`.
 pub(super) fn mismatch(type_: PropertyType, value: &Scalar) -> Option<&'static str> {
@@ -121,6 +128,12 @@ pub(super) fn mismatch(type_: PropertyType, value: &Scalar) -> Option<&'static s
         (1..=128).contains(&text.len())
             && !text.starts_with(['.', '-'])
             && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+    };
+    let branch = |text: &str| {
+        text.len() <= 200
+            && text.split('/').all(|part| word(part) && part.strip_suffix(".lock").is_none())
+            && !text.contains("..")
+            && !text.ends_with('.')
     };
     let line = |text: &str| text.chars().count() <= 1_000 && !text.starts_with('-');
     let (fits, expected) = match (type_, value) {
@@ -135,6 +148,9 @@ pub(super) fn mismatch(type_: PropertyType, value: &Scalar) -> Option<&'static s
         }
         (PropertyType::Commit, Scalar::Text(text)) => {
             (hash(text), "a commit: 7 to 64 hexadecimal digits")
+        }
+        (PropertyType::Branch, Scalar::Text(text)) => {
+            (branch(text), "the name of a branch: words with `/` between them")
         }
         (PropertyType::Word, Scalar::Text(text)) => {
             (word(text), "letters, digits, `.`, `_` and `-`, the first no dot or dash")

@@ -16,9 +16,11 @@ pub(super) fn resolve<'a>(
 ) {
     for (name, reporter) in &context.config.reporters {
         let path = Path::root("reporters").key(name.as_str());
-        if reporter.mail.is_some() == reporter.gitlab.is_some() {
+        let ways = [reporter.mail.is_some(), reporter.gitlab.is_some(), reporter.http.is_some()];
+        if ways.into_iter().filter(|given| *given).count() != 1 {
             let message = format!("the reporter `{}` must tell in one way", name.as_str());
-            context.at_key(Code::OneKind, &path, message, "give just one of `mail` and `gitlab`");
+            let help = "give just one of `mail`, `gitlab` and `http`";
+            context.at_key(Code::OneKind, &path, message, help);
         }
         if let Some(mail) = &reporter.mail {
             let path = path.key("mail");

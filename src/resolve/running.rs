@@ -17,7 +17,7 @@ pub(super) fn sets(
 ) -> Option<SetProperty> {
     let name = step.set_property.as_ref()?;
     check_property(context, &path.key("set-property"), builder, name, None);
-    let declared = *builder.properties.get(name)?;
+    let declared = builder.properties.get(name)?.clone();
     Some(SetProperty { name: name.clone(), declared })
 }
 

@@ -3,26 +3,34 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::context::Context;
-use super::properties::{BUILDBOT_PROPERTIES, check_property};
-use super::running;
-use crate::config::{self, Access, Builder, Name, Path, PropertyType, TimeLimit};
+use super::properties::check_property;
+use super::templates::Templates;
+use super::{checkouts, running};
+use crate::config::{self, Access, Builder, EnvName, Name, Path, PropertyType, TimeLimit};
 use crate::finding::Code;
-use crate::pipeline::{Action, Step};
-use crate::template::{Part, Template};
+use crate::pipeline::{Action, Step, Variable};
+use crate::template::Part;
 use crate::text::{list, shown};
 
-/// The steps of a builder.
-pub(super) fn resolve(context: &mut Context<'_, '_>, name: &Name, builder: &Builder) -> Vec<Step> {
+/// The variables of all steps of a builder, and the steps.
+pub(super) fn resolve(
+    context: &mut Context<'_, '_>,
+    name: &Name,
+    builder: &Builder,
+) -> (BTreeMap<EnvName, Variable>, Vec<Step>) {
     let path = Path::root("builders").key(name.as_str());
     check_locks(context, &path, &builder.locks);
     check_named_properties(context, &path, builder);
     check_names(context, &path, builder);
+    checkouts::check(context, &path, builder);
+    let env = Templates { context, builder }.env(&path.key("env"), &builder.env);
     let steps = builder.steps.iter().enumerate();
-    steps
+    let steps = steps
         .filter_map(|(i, step)| {
             resolve_step(context, &path, &path.key("steps").index(i), builder, step)
         })
-        .collect()
+        .collect();
+    (env, steps)
 }
 
 fn resolve_step(
@@ -55,7 +63,8 @@ fn resolve_step(
         actions.push(("run-on-master", words.map(Action::RunOnMaster)));
     }
     if let Some(checkout) = &step.git {
-        actions.push(("git", Some(Action::Checkout(checkout.clone()))));
+        let action = checkouts::resolve(&mut templates, &path.key("git"), checkout);
+        actions.push(("git", action.map(Action::Checkout)));
     }
     if let Some(copy) = &step.upload {
         let path = path.key("upload");
@@ -92,6 +101,10 @@ fn resolve_step(
         );
     }
     let (kind, action) = actions.pop()?;
+    let mut templates = Templates { context, builder };
+    let env = templates.env(&path.key("env"), &step.env);
+    let workdir = step.workdir.as_ref();
+    let workdir = workdir.and_then(|folder| templates.safe(&path.key("workdir"), folder));
     let action = action?;
     let sets = running::sets(context, path, builder, step);
     running::check(context, path, builder, step);
@@ -103,8 +116,8 @@ fn resolve_step(
         origin: path.clone(),
         name: step.name.clone().unwrap_or_else(|| name_of(kind, &action)),
         action,
-        workdir: step.workdir.clone(),
-        env: step.env.clone(),
+        workdir,
+        env,
         timeout: timeout.clone(),
         timeout_origin,
         locks: step.locks.clone(),
@@ -172,58 +185,34 @@ fn name_of(kind: &str, action: &Action) -> String {
             })
             .collect::<Vec<_>>()
             .join(" "),
-        Action::Checkout(checkout) => {
-            let path = checkout.url.url().path().trim_end_matches('/').trim_end_matches(".git");
-            format!("git {}", path.rsplit('/').next().unwrap_or_default())
-        }
+        Action::Checkout(checkout) => match checkout.url.parts() {
+            [Part::Text(url)] => {
+                let path = url.trim_end_matches('/').trim_end_matches(".git");
+                format!("git {}", path.rsplit('/').next().unwrap_or_default())
+            }
+            _ => "git checkout".to_owned(),
+        },
         Action::Upload { .. } | Action::Download { .. } | Action::SaveLog { .. } => kind.to_owned(),
     };
     name.chars().take(50).collect()
 }
 
-/// Reads the templates of one builder.
-struct Templates<'c, 'a, 't> {
-    context: &'c mut Context<'a, 't>,
-    builder: &'c Builder,
-}
-
-impl Templates<'_, '_, '_> {
-    fn one(&mut self, path: &Path, text: &str) -> Option<Template> {
-        let template = match Template::parse(text) {
-            Ok(template) => template,
-            Err(what) => {
-                let message = format!("`{}` {what}", shown(text));
-                let help = "write `{name}` for a property, `{{` and `}}` for braces";
-                self.context.at_value(Code::ConfigValue, path, message, help);
-                return None;
-            }
-        };
-        let declared = self.builder.properties.keys().map(Name::as_str);
-        let known: Vec<&str> = declared.chain(BUILDBOT_PROPERTIES.iter().copied()).collect();
-        for name in template.properties() {
-            if !known.contains(&name) {
-                let known = known.iter().copied();
-                self.context.unknown(path, false, "property", name, known);
-            }
-        }
-        Some(template)
-    }
-
-    fn all(&mut self, path: &Path, texts: &[String]) -> Option<Vec<Template>> {
-        let read: Vec<_> =
-            texts.iter().enumerate().map(|(i, text)| self.one(&path.index(i), text)).collect();
-        read.into_iter().collect()
-    }
-
-    fn copy(&mut self, path: &Path, copy: &config::Transfer) -> Option<(Template, Template)> {
-        let from = self.one(&path.key("from"), &copy.from);
-        let to = self.one(&path.key("to"), &copy.to);
-        from.zip(to)
-    }
-}
-
 fn check_locks(context: &mut Context<'_, '_>, path: &Path, locks: &BTreeMap<Name, Access>) {
-    let known = &context.config.locks;
+    let config = context.config;
+    let known = &config.locks;
+    for (name, access) in locks {
+        let most = known.get(name).and_then(|lock| lock.sharers);
+        if let (Access::Share(share), Some(most)) = (access, most)
+            && *share > most
+        {
+            context.at_value(
+                Code::ConfigValue,
+                &path.key("locks").key(name.as_str()),
+                format!("the lock `{}` has {most} shares only", name.as_str()),
+                "take fewer, or raise its `sharers`",
+            );
+        }
+    }
     for name in locks.keys().filter(|name| !known.contains_key(name)) {
         let path = path.key("locks").key(name.as_str());
         context.unknown(&path, true, "lock", name.as_str(), known.keys().map(Name::as_str));

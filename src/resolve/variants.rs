@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::context::Context;
-use crate::config::{self, Access, Name, Path, Trigger};
+use crate::config::{self, Access, Name, Path};
 use crate::pipeline::{Builder, Master};
 
 /// The builders that the description's `variants` leave out. Complains of a choice that is none.
@@ -30,8 +30,7 @@ pub(super) fn leave_out(masters: &mut BTreeMap<Name, Master>, unchosen: &BTreeSe
         master.builders.retain(|name, _| !unchosen.contains(name));
         master.schedulers.retain(|_, scheduler| {
             scheduler.builders.retain(|name| !unchosen.contains(name));
-            let waits_in_vain =
-                matches!(&scheduler.on, Trigger::After(name) if unchosen.contains(name));
+            let waits_in_vain = scheduler.on.upstream().is_some_and(|name| unchosen.contains(name));
             !scheduler.builders.is_empty() && !waits_in_vain
         });
         master.reporters.retain(|_, reporter| {

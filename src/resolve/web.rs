@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::context::Context;
-use crate::config::{Listen, Master, Name, Path, TextOrSecret, View};
+use crate::config::{Listen, Master, Name, Path, TextOrSecret, View, Web};
 use crate::finding::Code;
 use crate::pipeline::RUNTIME;
 
@@ -101,6 +101,7 @@ fn check_users(context: &mut Context<'_, '_>, path: &Path, master: &Master) {
             "listen on a loopback address, or delete `user-header`",
         );
     }
+    check_login(context, &path, web);
     for (name, user) in &web.users {
         let path = path.key("users").key(name.as_str());
         match (&user.password, header) {
@@ -120,7 +121,9 @@ fn check_users(context: &mut Context<'_, '_>, path: &Path, master: &Master) {
             _ => {}
         }
     }
-    let roles: BTreeSet<&Name> = web.users.values().flat_map(|user| &user.roles).collect();
+    let granted = web.login.iter().flat_map(|login| &login.grants).flat_map(|grant| &grant.roles);
+    let roles: BTreeSet<&Name> =
+        web.users.values().flat_map(|user| &user.roles).chain(granted).collect();
     let allow = &web.allow;
     let asked = [
         ("look", allow.look.as_deref().unwrap_or_default()),
@@ -133,6 +136,35 @@ fn check_users(context: &mut Context<'_, '_>, path: &Path, master: &Master) {
             let path = path.key("allow").key(what).index(i);
             let known = roles.iter().map(|name| name.as_str());
             context.unknown(&path, false, "role", name.as_str(), known);
+        }
+    }
+}
+
+/// Complains of logins that a forge cannot decide on.
+fn check_login(context: &mut Context<'_, '_>, path: &Path, web: &Web) {
+    let Some(login) = &web.login else { return };
+    let path = path.key("login");
+    if login.gitlab.is_some() == login.github.is_some() {
+        let message = "a login is with the accounts of one forge";
+        context.at_value(Code::OneKind, &path, message, "give just one of `gitlab` and `github`");
+    }
+    let others = [
+        ("users", !web.users.is_empty()),
+        ("proxy", web.proxy.as_ref().is_some_and(|proxy| proxy.user_header.is_some())),
+    ];
+    for (key, _) in others.into_iter().filter(|(_, given)| *given) {
+        context.at_key(
+            Code::ConfigValue,
+            &path,
+            format!("the forge says who somebody is, and so does `{key}`"),
+            "delete one of the two; `grants` says who has which roles",
+        );
+    }
+    for (i, grant) in login.grants.iter().enumerate() {
+        if grant.users.is_empty() && grant.groups.is_empty() {
+            let path = path.key("grants").index(i);
+            let message = "these roles are granted to nobody";
+            context.at_value(Code::ConfigMissingKey, &path, message, "add `users` or `groups`");
         }
     }
 }

@@ -23,8 +23,8 @@ class Repository:
         self.git("init", "-q", "--bare", "-b", "main", str(path), bare=False)
         self.commit()
 
-    def git(self, *args: str, bare: bool = True) -> str:
-        """Run git in it."""
+    def git(self, *args: str, bare: bool = True, text: str = "") -> str:
+        """Run git in it; `text` is its input."""
         env = {
             "PATH": os.environ["PATH"],
             "HOME": "/nonexistent",
@@ -35,7 +35,14 @@ class Repository:
             "GIT_COMMITTER_EMAIL": "a@example.org",
         }
         command = ["git", *(["-C", str(self.path)] if bare else []), *args]
-        done = subprocess.run(command, check=True, capture_output=True, env=env, timeout=PATIENCE)
+        done = subprocess.run(
+            command,
+            check=True,
+            capture_output=True,
+            env=env,
+            timeout=PATIENCE,
+            input=text.encode(),
+        )
         return done.stdout.decode().strip()
 
     def commit(self, branch: str = "main", count: int = 1) -> str:
@@ -47,6 +54,24 @@ class Repository:
             message = f"commit {os.urandom(4).hex()}"
             commit = self.git("commit-tree", tree, *parent, "-m", message)
             self.git("update-ref", f"refs/heads/{branch}", commit)
+        return commit
+
+    def put(self, branch: str, file: str, text: str) -> str:
+        """Put a commit on a branch that writes a file; that commit."""
+        blob = self.git("hash-object", "-w", "--stdin", text=text)
+        return self._add(branch, "100644", blob, file)
+
+    def link(self, branch: str, folder: str, commit: str) -> str:
+        """Put a commit on a branch that makes a folder a submodule at `commit`."""
+        return self._add(branch, "160000", commit, folder)
+
+    def _add(self, branch: str, mode: str, target: str, path: str) -> str:
+        self.git("read-tree", f"refs/heads/{branch}")
+        self.git("update-index", "--add", "--cacheinfo", f"{mode},{target},{path}")
+        tree = self.git("write-tree")
+        parent = f"refs/heads/{branch}"
+        commit = self.git("commit-tree", tree, "-p", parent, "-m", f"put {path}")
+        self.git("update-ref", parent, commit)
         return commit
 
     def tag(self, name: str, *, annotated: bool = False, branch: str = "main") -> str:
@@ -75,6 +100,9 @@ class Server:
         # How many more requests for a repository are answered with 503, by its name.
         self.busy: Counter[str] = Counter()
         busy = self.busy
+        # The header `Authorization` without which a repository is not there, by its name.
+        self.private: dict[str, str] = {}
+        private = self.private
         backend = subprocess.run(["git", "--exec-path"], check=True, capture_output=True)
         program = f"{backend.stdout.decode().strip()}/git-http-backend"
 
@@ -94,6 +122,13 @@ class Server:
                     busy[name] -= is_busy
                 if is_busy:
                     self.send_error(503)
+                    return
+                asked = self.headers.get("Authorization")
+                if private.get(name, asked) != asked:
+                    self.send_response(401)
+                    self.send_header("WWW-Authenticate", 'Basic realm="git"')
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
                     return
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 env = {

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -147,3 +148,19 @@ class OnARealMaster(Simulated):
         restarts = [timedelta(hours=2), timedelta(hours=3), timedelta(hours=3.5)]
         wanted = ["25 02:30", "26 02:30", "27 02:30"]
         return self.check(wanted, date(2026, 10, 25), restarts=restarts)
+
+
+def test_some_days_of_the_week() -> None:
+    with zone("Europe/Berlin"):
+        # Sundays are the days on which clocks change there.
+        last, runs = None, []
+        now = datetime(2026, 3, 20, 12).timestamp()
+        for _ in range(40):
+            last = next_run(2, 30, last, now, [6, 0])
+            runs.append(datetime.fromtimestamp(last))
+        assert {run.weekday() for run in runs} == {0, 6}
+        days = [run.date() for run in runs]
+        assert days[0] == date(2026, 3, 22)
+        assert {(b - a).days for a, b in pairwise(days)} == {1, 6}
+        late = [run for run in runs if (run.hour, run.minute) != (2, 30)]
+        assert [run.isoformat() for run in late] == ["2026-03-29T03:30:00"]

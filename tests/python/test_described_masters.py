@@ -152,7 +152,7 @@ sharers = 2
 [builders.everything]
 workers = ["local"]
 env.TOKEN = { secret = "token" }
-env.PLAIN = "100 % {plain} $HOME"
+env.PLAIN = "100 % {{plain}} $HOME"
 properties.packageName = { type = "app-id" }
 properties.note = { type = "text", optional = true }
 

@@ -12,14 +12,16 @@ from .master import reconfig  # noqa: F401  # mends Buildbot by being there
 from .master.live import Live
 from .polling.app_git_poller import AppGitPoller
 from .polling.other_pollers import app_hg_poller, app_svn_poller
+from .queueing.changed_files import ChangedFiles
 from .queueing.daily import Daily
 from .queueing.due import AppSourceScheduler
 from .queueing.queue import ChangeScheduler, SameProperties
 from .queueing.submit import SubmitSource
+from .reporting.http_status import HttpStatus
 from .reporting.reporters import CommitStatus, FailureMail
 from .steps.check_properties import CheckProperties
 from .steps.commands import RunOnMaster
-from .steps.conditions import Condition, PropertyIs, build_is_well
+from .steps.conditions import Condition, PropertyIs, build_has_failed, build_is_well
 from .steps.patient_git import PatientGit
 from .steps.run import Retry, Run, SetProperty
 from .steps.save_log import SaveLog
@@ -29,23 +31,29 @@ from .web import rest  # noqa: F401  # so does this
 from .web.app_page import AppFactory
 from .web.auth import SecretAuth
 from .web.dashboard import dashboard
+from .web.forges import GitHubLogin, GitLabLogin, RolesFromMembership
 
 __all__ = [
     "AppFactory",
     "AppGitPoller",
     "AppSourceScheduler",
     "ChangeScheduler",
+    "ChangedFiles",
     "CheckProperties",
     "CommitStatus",
     "Condition",
     "Daily",
     "Download",
     "FailureMail",
+    "GitHubLogin",
+    "GitLabLogin",
+    "HttpStatus",
     "Live",
     "Output",
     "PatientGit",
     "PropertyIs",
     "Retry",
+    "RolesFromMembership",
     "Run",
     "RunOnMaster",
     "SameProperties",
@@ -58,6 +66,7 @@ __all__ = [
     "VagrantLatentWorker",
     "app_hg_poller",
     "app_svn_poller",
+    "build_has_failed",
     "build_is_well",
     "dashboard",
 ]

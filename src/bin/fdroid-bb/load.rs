@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use fdroid_bb::config::{TimeLimit, Trigger};
-use fdroid_bb::pipeline::{Builder, Master, Pipeline, Scheduler};
+use fdroid_bb::pipeline::{Builder, Master, Pipeline, Scheduler, Step};
 use fdroid_bb::polls::{self, Load};
 use fdroid_bb::text::count;
 use serde::Serialize;
@@ -163,7 +163,8 @@ fn longest(builder: &Builder) -> i64 {
         TimeLimit::Fixed(duration) => duration.as_secs(),
         TimeLimit::FromProperty(limit) => limit.default.as_secs(),
     };
-    builder.steps.iter().map(|step| limit(&step.timeout)).sum()
+    let attempts = |step: &Step| 1 + step.retry.as_ref().map_or(0, |retry| i64::from(retry.times));
+    builder.steps.iter().map(|step| attempts(step) * limit(&step.timeout)).sum()
 }
 
 /// Whether a builder checks the apps whose source is polled.
@@ -183,11 +184,14 @@ fn scheduled(master: &Master, builder: &str, depth: usize) -> f64 {
     starts
         .map(|scheduler| match &scheduler.on {
             Trigger::Daily(_) => 1.0,
+            Trigger::Weekly(weekly) => weekly.days.len() as f64 / 7.0,
             Trigger::Every(interval) => DAY as f64 / interval.as_secs().max(1) as f64,
             Trigger::After(upstream) => scheduled(master, upstream.as_str(), depth + 1),
-            Trigger::AppSource | Trigger::Fdroiddata | Trigger::Person | Trigger::Submitted(_) => {
-                0.0
-            }
+            Trigger::AppSource
+            | Trigger::Fdroiddata
+            | Trigger::Person
+            | Trigger::Submitted(_)
+            | Trigger::AfterFailure(_) => 0.0,
         })
         .sum()
 }

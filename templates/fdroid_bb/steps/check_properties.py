@@ -26,6 +26,9 @@ def _text(pattern: str) -> Callable[[object], str | None]:
     return lambda value: value if isinstance(value, str) and compiled.match(value) else None
 
 
+_word = _text(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+
+
 def _integer(value: object, low: int = 0, high: int = 2**63 - 1) -> int | None:
     if isinstance(value, str) and re.match(r"\A[0-9]{1,19}\Z", value):
         value = int(value)
@@ -36,6 +39,13 @@ def _integer(value: object, low: int = 0, high: int = 2**63 - 1) -> int | None:
 
 def _seconds(value: object) -> int | None:
     return _integer(value, 1, 7 * 24 * 60 * 60)
+
+
+def _branch(value: object) -> str | None:
+    if not isinstance(value, str) or len(value) > 200 or ".." in value or value.endswith("."):
+        return None
+    words = all(_word(part) and not part.endswith(".lock") for part in value.split("/"))
+    return value if words else None
 
 
 def _printable(value: object) -> str | None:
@@ -56,8 +66,9 @@ TYPES: dict[str, Type] = {
     "integer": Type(_integer, "a whole number from 0 to 2^63-1"),
     "seconds": Type(_seconds, "a whole number of seconds from 1 to 604800"),
     "commit": Type(_text(r"[0-9A-Fa-f]{7,64}"), "a commit: 7 to 64 hexadecimal digits"),
+    "branch": Type(_branch, "the name of a branch: words with / between them"),
     "word": Type(
-        _text(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}"),
+        _word,
         "a word: up to 128 of A-Z a-z 0-9 . _ -, with neither dot nor dash first",
     ),
     "text": Type(_printable, "up to 1000 printable characters, no dash first"),
@@ -68,10 +79,11 @@ class CheckProperties(BuildStep):
     """The first step of a builder: `CheckProperties({"versionCode": "integer"})`.
 
     A property that is missing, unless it is in `optional`, or is not of its type fails the
-    build. One that may be missing may also be empty, as a form sends it. Numbers that came as
-    text are made numbers. A missing `packageName` is taken from the source stamp's project:
-    Buildbot's own pollers cannot attach properties. Revisions and branches, which steps give to
-    git as words of a command, are looked at too.
+    build; so does one that has `choices` and is none of them. One that has a default, in
+    `defaults`, is never missing. One that may be missing may also be empty, as a form sends it.
+    Numbers that came as text are made numbers. A missing `packageName` is taken from the source
+    stamp's project: Buildbot's own pollers cannot attach properties. Revisions and branches, which
+    steps give to git as words of a command, are looked at too.
     """
 
     name = "check properties"
@@ -79,7 +91,12 @@ class CheckProperties(BuildStep):
     flunkOnFailure = True
 
     def __init__(
-        self, checks: Mapping[str, str], optional: Sequence[str] = (), **kwargs: Any
+        self,
+        checks: Mapping[str, str],
+        optional: Sequence[str] = (),
+        choices: Mapping[str, Sequence[Any]] | None = None,
+        defaults: Mapping[str, Any] | None = None,
+        **kwargs: Any,
     ) -> None:
         for name, kind in checks.items():
             if kind not in TYPES:
@@ -89,6 +106,8 @@ class CheckProperties(BuildStep):
             config_error(f"CheckProperties: optional property `{name}` has no type")
         self.checks = dict(checks)
         self.optional = frozenset(optional)
+        self.choices = dict(choices or {})
+        self.defaults = dict(defaults or {})
         super().__init__(**kwargs)
 
     async def run(self) -> int:  # type: ignore[override]  # BuildStep awaits either
@@ -99,6 +118,8 @@ class CheckProperties(BuildStep):
             value = self.getProperty(name)
             if value is None and name == "packageName":
                 value = self._project()
+            if value in (None, "") and name in self.defaults:
+                value = self.defaults[name]
             if value is None:
                 if name not in self.optional:
                     problems.append(f"property `{name}` is missing: it must be {wanted.meaning}")
@@ -110,6 +131,9 @@ class CheckProperties(BuildStep):
                 problems.append(
                     f"property `{name}` is {_shown(value)}: it must be {wanted.meaning}"
                 )
+            elif checked not in self.choices.get(name, [checked]):
+                known = ", ".join(map(str, self.choices[name]))
+                problems.append(f"property `{name}` is {_shown(value)}: it must be one of {known}")
             elif checked is not self.getProperty(name):
                 self.setProperty(name, checked, self.name)
         problems += self._stamp_problems()

@@ -49,14 +49,14 @@ class RunOnMaster(BuildStep):
     It is run again if it fails, as `retry` says, and its output becomes the property `sets`.
     """
 
-    renderables: Sequence[str] = ("command", "env", "limit")
+    renderables: Sequence[str] = ("command", "env", "folder", "limit")
 
     def __init__(
         self,
         *,
         command: Any,
         limit: Any,
-        folder: str = ".",
+        folder: Any = ".",
         env: Mapping[str, Any] | None = None,
         retry: Retry | None = None,
         sets: SetProperty | None = None,

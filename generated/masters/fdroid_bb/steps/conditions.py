@@ -11,12 +11,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from buildbot.process.buildstep import BuildStep
-from buildbot.process.results import SUCCESS, WARNINGS
+from buildbot.process.results import EXCEPTION, FAILURE, SUCCESS, WARNINGS
 
 
 def build_is_well(step: BuildStep) -> bool:
     """Tell whether no step before this one failed."""
     return step.build is not None and step.build.results in (SUCCESS, WARNINGS)
+
+
+def build_has_failed(step: BuildStep) -> bool:
+    """Tell whether a step before this one failed."""
+    return step.build is not None and step.build.results in (FAILURE, EXCEPTION)
 
 
 # No tuples: Buildbot would make plain ones of them.

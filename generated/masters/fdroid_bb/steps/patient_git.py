@@ -16,7 +16,18 @@ PAUSES = (5, 30, 120)
 
 
 class PatientGit(Git):
-    """Buildbot's Git, which repeats what asks a server and fails."""
+    """Buildbot's Git, which repeats what asks a server and fails. Of several checkouts of a build
+    the first one says which revision was built.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        # Logs are public, and the environment is not.
+        super().__init__(logEnviron=False, **kwargs)
+
+    def updateSourceProperty(self, name: str, value: Any, source: str = "") -> None:
+        """Keep what an earlier checkout has said."""
+        if name != "got_revision" or self.getProperty(name) is None:
+            super().updateSourceProperty(name, value, source)
 
     @defer.inlineCallbacks
     def _dovccmd(  # type: ignore[override]
