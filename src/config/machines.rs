@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::scalars::{Scalar, Secret};
-use super::values::{Duration, Name, Size, VagrantName};
+use super::values::{Duration, EngineHost, Name, Size, VagrantName};
 
 /// Machines of one kind, all alike. Just one of `vagrant`, `docker`, `libvirt`, `local` and
 /// `remote` says which kind.
@@ -70,10 +70,12 @@ pub struct DockerWorker {
     /// The image, which starts a worker.
     #[schemars(length(min = 1))]
     pub image: String,
-    /// Where the Docker engine listens.
+    /// Where the Docker engine listens: a socket of this machine, or a port of another one with
+    /// `tls`. A socket may be one that `ssh -L` forwards to another machine's.
     #[serde(default = "default_docker_host")]
-    #[schemars(length(min = 1))]
-    pub host: String,
+    pub host: EngineHost,
+    /// What proves to an engine at `tcp://` who asks, and to the master which engine it is.
+    pub tls: Option<EngineTls>,
     /// The network of the container; Docker's default bridge if not given.
     #[schemars(length(min = 1))]
     pub network: Option<String>,
@@ -127,6 +129,21 @@ pub struct LibvirtWorker {
     pub master_host: Option<String>,
 }
 
+/// Files of the master's machine with which it speaks TLS to a Docker engine.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct EngineTls {
+    /// The certificate of the authority that the engine's is from.
+    #[schemars(length(min = 1))]
+    pub ca: String,
+    /// The master's own certificate.
+    #[schemars(length(min = 1))]
+    pub cert: String,
+    /// The key of that.
+    #[schemars(length(min = 1))]
+    pub key: String,
+}
+
 /// A worker inside the master's own process. What it runs can do what the master can.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -148,8 +165,8 @@ fn default_provider() -> VagrantName {
     VagrantName::fixed("libvirt")
 }
 
-fn default_docker_host() -> String {
-    "unix:///var/run/docker.sock".to_owned()
+fn default_docker_host() -> EngineHost {
+    EngineHost::fixed("unix:///var/run/docker.sock")
 }
 
 fn default_libvirt_uri() -> String {

@@ -32,8 +32,8 @@ pub use steps::*;
 pub use times::*;
 pub use types::*;
 pub use values::{
-    Account, Branch, Duration, EnvName, FilePattern, Folder, Glob, Listen, Name, Operator, RepoUrl,
-    SecretName, Size, TimeOfDay, VagrantName, WebUrl,
+    Account, Branch, Duration, EngineHost, EnvName, FilePattern, Folder, Glob, Listen, Name,
+    Operator, RepoUrl, SecretName, Size, TimeOfDay, VagrantName, WebUrl,
 };
 
 use serde::Deserialize as _;

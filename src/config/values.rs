@@ -105,6 +105,22 @@ fn http_url(text: &str) -> Option<url::Url> {
     plain.then_some(url)
 }
 
+fn engine_host(text: &str) -> Option<String> {
+    let rest = |c: char| c.is_ascii_alphanumeric() || ".-".contains(c);
+    let fits = match text.split_once("://")? {
+        ("unix", path) => {
+            plain(path, |c| c == '/', |c| c.is_ascii_alphanumeric() || "_./-".contains(c), 100)
+                && path.len() > 1
+        }
+        ("tcp", address) => address.rsplit_once(':').is_some_and(|(host, port)| {
+            plain(host, |c| c.is_ascii_alphanumeric(), rest, 253)
+                && port.parse::<u16>().is_ok_and(|port| port != 0)
+        }),
+        _ => false,
+    };
+    fits.then(|| text.to_owned())
+}
+
 fn words_and_slashes(text: &str) -> Option<String> {
     let first = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let rest = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
@@ -188,6 +204,12 @@ text! {
     words_and_slashes
 }
 text! {
+    /// Where a Docker engine listens.
+    EngineHost(String) = "Docker address",
+"^(unix:///[A-Za-z0-9_./-]+|tcp://[A-Za-z0-9][A-Za-z0-9.-]*:[0-9]{1,5})$",
+    "tcp://docker.example.org:2376", engine_host
+}
+text! {
     /// A user of a forge, or a group with its whole path.
     Account(String) = "user or group", "^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$",
     "fdroid/admins", words_and_slashes
@@ -227,6 +249,19 @@ impl Name {
 
 impl RepoUrl {
     /// The address, with braces around properties.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl EngineHost {
+    /// An address that stands in this program.
+    pub(super) fn fixed(host: &'static str) -> Self {
+        Self(host.to_owned())
+    }
+
+    /// The address.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -397,6 +432,7 @@ pub(super) fn check_format(format: &str, text: &str) -> Result<(), &'static str>
         TimeOfDay::FORMAT => check::<TimeOfDay>(text),
         WebUrl::FORMAT => check::<WebUrl>(text),
         RepoUrl::FORMAT => check::<RepoUrl>(text),
+        EngineHost::FORMAT => check::<EngineHost>(text),
         Account::FORMAT => check::<Account>(text),
         FilePattern::FORMAT => check::<FilePattern>(text),
         Folder::FORMAT => check::<Folder>(text),

@@ -85,10 +85,17 @@ fn docker(path: &Path, name: &str, kind: &DockerWorker) -> Call {
     limit("pids_limit", "processes", kind.processes.map(|number| i64::from(number).into()));
     let volumes =
         (!kind.volumes.is_empty()).then(|| Expr::list(kind.volumes.iter().map(String::as_str)));
-    let call = Call::new("worker.DockerLatentWorker")
+    let class = if kind.tls.is_some() { "TlsDockerWorker" } else { "worker.DockerLatentWorker" };
+    let tls = kind.tls.as_ref().map(|tls| {
+        let path = path.key("tls");
+        let files = [("ca", &tls.ca), ("cert", &tls.cert), ("key", &tls.key)];
+        Expr::tuple(files.map(|(key, file)| Expr::from(file.as_str()).at(path.key(key))))
+    });
+    let call = Call::new(class)
         .arg(name)
         .arg(Expr::None)
         .kwarg_at("docker_host", path.key("host"), kind.host.as_str())
+        .kwarg_opt_at("tls", path.key("tls"), tls)
         .kwarg_at("image", path.key("image"), kind.image.as_str())
         .kwarg_opt_at("volumes", path.key("volumes"), volumes)
         .kwarg_opt_at("masterFQDN", path.key("master-host"), kind.master_host.as_deref())

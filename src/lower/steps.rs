@@ -162,12 +162,15 @@ fn trigger(
     let names = waiting.iter().map(|(name, on)| Expr::from(*name).at(on.clone()));
     let is_passed = |name: &Name| builder.properties.get(name).is_some_and(|p| !p.optional);
     let passed = named(properties, builder, is_passed);
+    let is_usual = condition == "build_is_well";
     let call = Call::new("steps.Trigger")
+        // A name of its own, by which `plan` knows it too.
+        .kwarg_opt("name", (!is_usual).then_some("trigger after a failure"))
         .kwarg("schedulerNames", Expr::list(names))
         .kwarg_opt("copy_properties", passed)
         .kwarg("waitForFinish", false)
         .kwarg("doStepIf", Expr::name(condition))
-        .kwarg_opt("alwaysRun", (condition != "build_is_well").then_some(true));
+        .kwarg_opt("alwaysRun", (!is_usual).then_some(true));
     Some(waiting.into_iter().fold(call.into(), |call: Expr, (_, on)| call.at(on)))
 }
 

@@ -98,6 +98,16 @@ fn check_docker(context: &mut Context<'_, '_>, path: &Path, worker: Option<&Dock
             format!("write `{image}:latest`, or whichever tag it has"),
         );
     }
+    if let Some(worker) = worker.filter(|worker| worker.tls.is_some())
+        && !worker.host.as_str().starts_with("tcp://")
+    {
+        context.at_key(
+            Code::ConfigValue,
+            &path.key("tls"),
+            format!("`{}` is not spoken to with TLS", worker.host.as_str()),
+            "delete it, or write a `host` with `tcp://`",
+        );
+    }
     for (index, volume) in worker.iter().flat_map(|worker| &worker.volumes).enumerate() {
         let on_host = volume.split(':').next().unwrap_or_default();
         if ["/", "/run", "/var", "/var/run", "/run/docker.sock", "/var/run/docker.sock"]

@@ -7,6 +7,7 @@ its name here, and only here.
 """
 
 from .common.output import Output
+from .machines.engines import TlsDockerWorker
 from .machines.vagrant import VagrantLatentWorker
 from .master import reconfig  # noqa: F401  # mends Buildbot by being there
 from .master.live import Live
@@ -61,6 +62,7 @@ __all__ = [
     "SecretAuth",
     "SetProperty",
     "SubmitSource",
+    "TlsDockerWorker",
     "Upload",
     "UploadFolder",
     "VagrantLatentWorker",

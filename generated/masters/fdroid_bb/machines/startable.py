@@ -18,6 +18,7 @@ from buildbot.worker.docker import DockerLatentWorker
 from buildbot.worker.libvirt import LibVirtWorker
 
 from ..common.process import printable
+from .engines import Tls, TlsDockerWorker, client
 from .vagrant import VagrantLatentWorker
 from .vagrant_machine import box_folder
 
@@ -32,6 +33,7 @@ class Image(NamedTuple):
 
     engine: str
     image: str | None
+    tls: Tls | None = None
 
 
 class Box(NamedTuple):
@@ -64,7 +66,8 @@ def needs(worker: Any) -> Need | None:
     if isinstance(worker, DockerLatentWorker) and isinstance(worker.docker_host, str):
         # An image may depend on the build.
         known = isinstance(worker.image, str) and not (worker.autopull or worker.dockerfile)
-        return Image(worker.docker_host, worker.image if known else None)
+        tls = worker.tls if isinstance(worker, TlsDockerWorker) else None
+        return Image(worker.docker_host, worker.image if known else None, tls)
     return None
 
 
@@ -81,15 +84,14 @@ def problem(need: Need) -> str | None:
 
 def _of_image(need: Image) -> str | None:
     # Only there where Docker workers are.
-    from docker.api.client import APIClient
     from docker.errors import DockerException
 
     try:
-        client = APIClient(base_url=need.engine, timeout=_TIMEOUT)
+        asked = client(need.engine, need.tls, timeout=_TIMEOUT)
         try:
-            images = client.images()
+            images = asked.images()
         finally:
-            client.close()
+            asked.close()
     except (DockerException, OSError) as e:
         return f"no Docker engine answers at `{need.engine}`: {printable(str(e))}"
     if need.image is None:
