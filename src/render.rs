@@ -74,6 +74,7 @@ const RUNTIME_FILES: &[(&str, &str)] = runtime_files![
     "common/output.py",
     "common/placement.py",
     "common/process.py",
+    "common/tie.py",
     "machines/__init__.py",
     "machines/engines.py",
     "machines/startable.py",

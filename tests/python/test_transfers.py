@@ -8,9 +8,11 @@ import ctypes
 import hashlib
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -135,11 +137,11 @@ class World:
         return build["results"], steps["copy"]["text"]
 
     @contextlib.contextmanager
-    def remote(self) -> Iterator[None]:
-        """The worker `one` of another machine."""
+    def remote(self, port: int | None = None) -> Iterator[None]:
+        """The worker `one` of another machine, which finds the master at a port."""
         program = str(Path(sys.executable).parent / "buildbot-worker")
         folder = str(self.folder / "worker")
-        address = f"127.0.0.1:{self.master.pb_port}"
+        address = f"127.0.0.1:{port or self.master.pb_port}"
         create = [program, "create-worker", "--quiet", folder, address, "one", "pass"]
         subprocess.run(create, check=True, timeout=PATIENCE)
         reaper.watch(self.folder / "worker")
@@ -150,6 +152,56 @@ class World:
         finally:
             process.terminate()
             process.wait(PATIENCE)
+
+
+class Network:
+    """Between a worker and its master: it can be cut when the worker has sent so much."""
+
+    def __init__(self, master: int) -> None:
+        self._master = master
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._server.getsockname()[1]
+        # Bytes from the worker until the cut; None: it is not cut.
+        self.left: int | None = None
+        self.cut = threading.Event()
+        self._ends: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                worker, _ = self._server.accept()
+                if self.cut.is_set():
+                    worker.close()
+                    continue
+                master = socket.create_connection(("127.0.0.1", self._master))
+                self._ends = [worker, master]
+                for ends in ((worker, master), (master, worker)):
+                    threading.Thread(target=self._copy, args=ends, daemon=True).start()
+
+    def _copy(self, here: socket.socket, there: socket.socket) -> None:
+        from_worker = here is self._ends[0]
+        with contextlib.suppress(OSError):
+            while data := here.recv(65536):
+                if from_worker and self.left is not None:
+                    data = data[: self.left]
+                    self.left -= len(data)
+                there.sendall(data)
+                if from_worker and self.left == 0:
+                    self.cut.set()
+                    break
+        for end in (here, there):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def mend(self) -> None:
+        """Let the worker through again."""
+        self.left = None
+        self.cut.clear()
+
+    def close(self) -> None:
+        """No more connections."""
+        self._server.close()
 
 
 @pytest.fixture(scope="module", params=["local", "remote"])
@@ -382,6 +434,28 @@ def test_what_is_no_file_or_folder_is_not_copied(world: World, tmp_path: Path) -
     assert not (world.root.parent / "out").exists()
     assert found(world.root / tmp_path.name) == []
     assert not (tmp_path / "to").exists()
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_network_that_is_cut_in_the_middle_leaves_nothing(tmp_path: Path, kind: str) -> None:
+    world = World(tmp_path, 'worker.Worker("one", "pass")')
+    apk = make(tmp_path / "made/app.apk", 6 * MEGABYTE)
+    source, to = (apk, "app.apk") if kind == "file" else (apk.parent, "folder")
+    with world.master, contextlib.closing(Network(world.master.pb_port)) as network:
+        before = found(world.root)
+        with world.remote(network.port):
+            network.left = 3 * MEGABYTE
+            world.master.force("force", kind, source=str(source), to=to)
+            assert network.cut.wait(PATIENCE)
+            (build,) = world.master.builds(kind, 1, PATIENCE)
+            # Buildbot does such a build again, for it was not its fault.
+            assert build["results"] == RETRY
+            assert found(world.root) == before
+            network.mend()
+            build = world.master.builds(kind, 2, PATIENCE)[-1]
+            assert build["results"] == SUCCESS, world.master.steps(build)
+        arrived = world.root / (to if kind == "file" else f"{to}/app.apk")
+        assert arrived.read_bytes() == apk.read_bytes()
 
 
 def test_what_a_killed_master_began_is_deleted(tmp_path: Path) -> None:

@@ -11,13 +11,18 @@ import contextlib
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
+from buildbot.util import runprocess
 from twisted.internet import defer, error
 from twisted.internet.base import DelayedCall
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
+
+_TIE = Path(__file__).resolve().with_name("tie.py")
 
 # Seconds between the polite signal and the one that cannot be refused.
 KILL_AFTER = 5
@@ -66,7 +71,7 @@ def describe(error: BaseException | None) -> str:
 
 
 class Command(ProcessProtocol):
-    """A running command, in a process group of its own where `setsid` exists.
+    """A running command, in a process group of its own.
 
     `ended` fires once: with the exit status, or with CommandFailed when a limit was passed.
     Cancelling it stops the command.
@@ -199,12 +204,23 @@ def start(
     full = [program, *argv[1:]]
     if memory is not None and (limit := shutil.which("prlimit", path=path)):
         full = [limit, f"--as={memory}", *full]
-    # It ends with a master that is killed: the next one would find it at work on what it has.
-    if tie := shutil.which("setpriv", path=path):
-        full = [tie, "--pdeathsig", "KILL", *full]
-    if group := shutil.which("setsid", path=path):
-        full = [group, *full]
+    full = _tied(full)
     command = Command(reactor, seconds=seconds, stdout=stdout, report=report, stdin=stdin)
     outputs = {0: "w", 1: "r", 2: "r", **({REPORT: "r"} if report else {})}
     reactor.spawnProcess(command, full[0], full, env, cwd, childFDs=outputs)
     return command
+
+
+def _tied(command: Sequence[str]) -> list[str]:
+    """The command, to end with a master that is killed: the next one would find it at work on what
+    it has. `-I -S`: it needs no packages, and starts in 20 ms without them.
+    """
+    return [sys.executable, "-I", "-S", str(_TIE), str(os.getpid()), *command]
+
+
+def _create_process(reactor: Any, command: Sequence[str], *args: Any, **kwargs: Any) -> Any:
+    return runprocess.RunProcess(reactor, _tied(command), *args, **kwargs)
+
+
+# So do those of Buildbot's own pollers, which it offers no way to have: this replaces the function.
+runprocess.create_process = _create_process
