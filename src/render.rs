@@ -147,7 +147,7 @@ struct MasterView<'a> {
 #[derive(Debug)]
 pub enum Poller<'a> {
     /// A new one.
-    New(Object),
+    New(Expr),
     /// One of an earlier output, as it was written there.
     Kept(&'a str),
 }
@@ -183,7 +183,7 @@ pub fn render<'a, P: Iterator<Item = Poller<'a>>>(
             for poller in pollers(master) {
                 lines.push_str("    ");
                 match poller {
-                    Poller::New(object) => object.expr.write_one_line(&mut lines),
+                    Poller::New(call) => call.write_one_line(&mut lines),
                     Poller::Kept(call) => lines.push_str(call),
                 }
                 lines.push_str(",\n");

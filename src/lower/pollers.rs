@@ -1,7 +1,6 @@
 //! The poller of an app. They are short, for there are thousands: what most of them share stands
 //! once, in the functions that `pollers.py` gives these names.
 
-use super::object;
 use crate::buildbot::Object;
 use crate::buildbot::python::{Call, Expr, Name};
 use crate::config::{Operator, Path, Trigger};
@@ -68,7 +67,7 @@ pub fn poller_origin(name: &str) -> PollerOrigin {
 
 /// The poller of the app `id`. Its interval stands there only where it is not the common one.
 #[must_use]
-pub fn poller(pipeline: &Pipeline, id: &AppId, poller: &Poller) -> Object {
+pub fn poller(pipeline: &Pipeline, id: &AppId, poller: &Poller) -> Expr {
     let common = pipeline.apps.poll_interval.as_secs();
     let call = |function| Call::new(function).arg(id.as_str()).arg(poller.url.as_str());
     let call = match &poller.watch {
@@ -81,6 +80,5 @@ pub fn poller(pipeline: &Pipeline, id: &AppId, poller: &Poller) -> Object {
     let interval = (poller.interval != common).then_some(poller.interval);
     let usual = pipeline.apps.check_interval.as_secs();
     let check = (poller.check_interval != usual).then_some(poller.check_interval);
-    let call = call.kwarg_opt("pollInterval", interval).kwarg_opt("checkInterval", check);
-    object(Path::default(), id.as_str(), call)
+    call.kwarg_opt("pollInterval", interval).kwarg_opt("checkInterval", check).into()
 }
