@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::state::{difference, state};
+use common::state::{difference, planned, state};
 use fdroid_bb::diff::Style;
 use fdroid_bb::model::Model;
 use insta::assert_snapshot;
@@ -85,6 +85,24 @@ fn machines_are_told_each_kind_of_change() {
         &[("a.changed", &tags), ("a.idle", "Summary: x\n"), ("a.new", TAGS), ("a.other", one)],
     );
     assert_snapshot!("apps.json", format!("{:#}", difference(&old, &new).json()));
+}
+
+#[test]
+fn a_srclib_is_the_cause_of_what_its_apps_are_cloned_from() {
+    let app = "UpdateCheckMode: Tags\nRepoType: srclib\nRepo: Lib\n";
+    let lib = |url: &str| format!("# Of many apps.\nRepoType: git\nRepo: {url}\n");
+    let old = state(DESCRIPTION, &[("a.b", app), ("srclibs/Lib", &lib("https://x.org/old"))]);
+    let new = state(DESCRIPTION, &[("a.b", app), ("srclibs/Lib", &lib("https://x.org/new"))]);
+    let expected =
+        "      repourl: \"https://x.org/old\" → \"https://x.org/new\" (srclibs/Lib.yml:3)\n";
+    for diff in [difference(&old, &new), planned(&old, &new)] {
+        let words = diff.words(Style::Text, None);
+        assert!(words.ends_with(expected), "{words}");
+    }
+    // That an app names it now is the app's own doing.
+    let own = state(DESCRIPTION, &[("a.b", TAGS), ("srclibs/Lib", &lib("https://x.org/new"))]);
+    let words = difference(&own, &new).words(Style::Text, None);
+    assert!(words.ends_with("(metadata/a.b.yml:3)\n"), "{words}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use fdroid_bb::load::Tree;
 use fdroid_bb::model::Model;
 use fdroid_bb::write::OutputSet;
 
-/// Metadata: names, each with what stands in its file.
+/// Metadata: names, each with what stands in its file. A name with a `/` is a path.
 pub type Metadata<'a> = &'a [(&'a str, &'a str)];
 
 /// A description and metadata, with the set that they compile to.
@@ -24,7 +24,9 @@ pub fn state(description: &str, metadata: Metadata<'_>) -> State {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("metadata")).unwrap();
     for (name, text) in metadata {
-        let file = folder.path().join(format!("metadata/{name}.yml"));
+        let path = if name.contains('/') { (*name).to_owned() } else { format!("metadata/{name}") };
+        let file = folder.path().join(format!("{path}.yml"));
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(file, text.replace("NAME", name)).unwrap();
     }
     let description = compile::describe("fdroid-bb.toml", description).unwrap();
