@@ -6,26 +6,22 @@ mod read;
 mod seen;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{self, Read as _};
 use std::path::Path;
 
 use crate::buildbot::Master;
-use crate::config;
+use crate::config::{self, Sources};
 use crate::fdroid::{App, AppId, Marks};
-use crate::finding::{Code, Finding, Place, quote};
+use crate::finding::{Code, Finding};
 use crate::lower::{self, lower};
 use crate::model::{self, MODEL};
 use crate::pipeline::Pipeline;
 use crate::render::{self, POLLERS, written_pollers};
 use crate::resolve;
 use crate::resolve::apps::{Poller, Reason, Srclibs};
+use crate::text::may_hold_secret;
 use crate::write::OutputSet;
 
 pub use apps::{Detail, apps};
-
-/// The largest pipeline description that is read, in bytes. F-Droid's own has 8 KB.
-pub const LARGEST_DESCRIPTION: u64 = 1 << 20;
 
 /// A pipeline description that holds together, and what was found in it.
 #[derive(Debug)]
@@ -34,10 +30,8 @@ pub struct Description {
     pub pipeline: Pipeline,
     /// Warnings.
     pub findings: Vec<Finding>,
-    /// The path that findings name.
-    pub file: String,
-    /// The text that it was read from.
-    pub text: String,
+    /// The files that it was read from.
+    pub sources: Sources,
 }
 
 /// What is known of one file of `metadata/`.
@@ -102,66 +96,40 @@ impl Apps {
     }
 }
 
-/// Reads the pipeline description in `file`.
+/// Reads the pipeline description in `file`, what it is on top of, and what is on top of it.
 ///
 /// # Errors
 /// All findings, of which at least one is an error.
-pub fn description(file: &Path) -> Result<Description, Vec<Finding>> {
-    let shown = file.display().to_string();
-    let text = read_description(file).map_err(|error| {
-        let message = format!("the pipeline description cannot be read: {error}");
-        let help = "give `--config FILE`, or write one with `fdroid-bb init`";
-        vec![Finding::new(Code::ConfigMissing, Place::file(&shown), message, help)]
-    })?;
-    describe(&shown, &text)
+pub fn description(file: &Path, overlay: Option<&Path>) -> Result<Description, Vec<Finding>> {
+    describe(Sources::read(file, overlay)?)
 }
 
-/// The text of a pipeline description.
-///
-/// # Errors
-/// When the file cannot be read, is not UTF-8, or is larger than [`LARGEST_DESCRIPTION`].
-pub fn read_description(file: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(file)?.take(LARGEST_DESCRIPTION + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > LARGEST_DESCRIPTION {
-        let message = format!("it has more than {LARGEST_DESCRIPTION} bytes");
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
-    }
-    Ok(text)
-}
-
-/// Reads a pipeline description from `text`; `file` is the path that findings name.
+/// Makes sense of a pipeline description.
 ///
 /// # Errors
 /// All findings, of which at least one is an error.
-pub fn describe(file: &str, text: &str) -> Result<Description, Vec<Finding>> {
-    let resolved = config::read(file, text)
-        .and_then(|(config, document)| resolve::pipeline::resolve(&config, &document));
+pub fn describe(sources: Sources) -> Result<Description, Vec<Finding>> {
+    let resolved =
+        config::read(&sources).and_then(|written| resolve::alternatives::resolve_all(&written));
     match resolved {
         Ok((pipeline, mut findings)) => {
-            quote(&mut findings, text);
-            Ok(Description { pipeline, findings, file: file.to_owned(), text: text.to_owned() })
+            sources.quote(&mut findings);
+            Ok(Description { pipeline, findings, sources })
         }
         Err(mut findings) => {
-            quote(&mut findings, text);
-            hide_secrets(&mut findings, text);
+            sources.quote(&mut findings);
+            hide_secrets(&mut findings);
             Err(findings)
         }
     }
 }
 
-/// Takes the excerpts from lines that are no TOML but may be meant to hold a secret.
-fn hide_secrets(findings: &mut [Finding], text: &str) {
-    let may_hold_secret = |line: &str| {
-        let line = line.to_lowercase();
-        let words = ["passw", "passphrase", "secret", "token", "_key"];
-        words.iter().any(|word| line.contains(word)) || (line.contains("://") && line.contains('@'))
-    };
-    for finding in findings.iter_mut().filter(|finding| finding.code == Code::ConfigSyntax) {
-        let number = finding.place.span.map_or(1, |span| span.line as usize);
-        if text.lines().nth(number.saturating_sub(1)).is_some_and(may_hold_secret) {
-            finding.excerpt = None;
-        }
+/// Takes the excerpts from lines whose findings are not about what they say but may be meant to hold
+/// a secret.
+fn hide_secrets(findings: &mut [Finding]) {
+    let codes = [Code::ConfigSyntax, Code::UnknownName];
+    for finding in findings.iter_mut().filter(|finding| codes.contains(&finding.code)) {
+        finding.excerpt.take_if(|excerpt| may_hold_secret(&excerpt.text));
     }
 }
 

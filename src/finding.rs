@@ -121,14 +121,14 @@ impl Excerpt {
 
 /// Gives the findings on one file their excerpts from its `text`: all errors, and as many of the
 /// warnings as are [shown](ALIKE).
-pub fn quote(findings: &mut [Finding], text: &str) {
-    if findings.iter().all(|finding| finding.place.span.is_none()) {
-        return;
-    }
-    let lines: Vec<&str> = text.lines().collect();
+pub fn quote<'f>(findings: impl IntoIterator<Item = &'f mut Finding>, text: &str) {
+    let mut lines: Vec<&str> = Vec::new();
     let mut alike: BTreeMap<Code, usize> = BTreeMap::new();
     for finding in findings {
         let Some(span) = finding.place.span else { continue };
+        if lines.is_empty() {
+            lines.extend(text.lines());
+        }
         if finding.severity == Severity::Warning {
             let known = alike.entry(finding.code).or_default();
             *known += 1;
@@ -311,6 +311,15 @@ codes! {
     /// A rule that no app matches.
     OverrideUnused = "override-unused", Warning,
         "Mend its pattern, or delete it.";
+    /// A key that says what is said below it already.
+    OverlayUseless = "overlay-useless", Warning,
+        "Delete the key, or give it another value.";
+    /// A value, list, set or choice that nothing refers to.
+    DefinitionUnused = "definition-unused", Warning,
+        "Refer to it, or delete it.";
+    /// A choice that leaves nothing of something that is needed.
+    ChoiceEmpty = "choice-empty", Error,
+        "Name something for this alternative, or let what needs it depend on the choice too: `when`.";
     /// A host that would be asked more often than `guard.polls-per-minute` allows.
     PollLoad = "poll-load", Warning,
         "Raise `apps.poll-interval`, or that of the host's apps in `apps.overrides`.";

@@ -158,7 +158,7 @@ fn label(on: &Trigger) -> String {
     match on {
         Trigger::AppSource => "an app's source".to_owned(),
         Trigger::Fdroiddata => "fdroiddata".to_owned(),
-        Trigger::Person => "a person".to_owned(),
+        Trigger::Force => "a person".to_owned(),
         Trigger::Submitted(category) => format!("submitted as {}", category.as_str()),
         Trigger::Daily(time) => {
             let (hour, minute) = time.hour_and_minute();

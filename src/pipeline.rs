@@ -288,13 +288,13 @@ pub struct Scheduler {
     /// Its place among those that wait; higher comes first.
     pub priority: i16,
     /// How long it waits for further changes.
-    pub settle: Option<Duration>,
+    pub quiet_time: Option<Duration>,
     /// How many times in a day a check that fails is done for one app.
     pub checks_per_day: Option<u8>,
     /// The properties a change must have.
-    pub having: Vec<Name>,
+    pub with_properties: Vec<Name>,
     /// The properties a change must not have.
-    pub lacking: Vec<Name>,
+    pub without_properties: Vec<Name>,
     /// The branches in which it looks for changes, if not in the usual one.
     pub branches: Vec<Branch>,
     /// The files of which one must have changed.

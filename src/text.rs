@@ -11,6 +11,24 @@ pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
         .map(|(_, name)| name)
 }
 
+/// Whether a line of a description may be meant to hold a secret, and so is better not shown.
+#[must_use]
+pub fn may_hold_secret(line: &str) -> bool {
+    let line = line.to_lowercase();
+    let words = ["passw", "passphrase", "secret", "token", "_key"];
+    words.iter().any(|word| line.contains(word)) || (line.contains("://") && line.contains('@'))
+}
+
+/// What to do about `name`, which is none of `known`, all of which are `what`s.
+#[must_use]
+pub fn remedy(what: &str, name: &str, known: &[&str]) -> String {
+    match nearest(name, known) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if known.is_empty() => format!("there are no {} here", plural(what)),
+        None => format!("the {} here are {}", plural(what), list(known)),
+    }
+}
+
 /// Names in backticks, with commas; `nothing` when there is none.
 #[must_use]
 pub fn list(names: &[&str]) -> String {
@@ -46,7 +64,7 @@ pub fn visible(text: &str) -> String {
 
 /// `masters`, `properties`.
 #[must_use]
-pub fn plural(noun: &str) -> String {
+fn plural(noun: &str) -> String {
     match noun.strip_suffix('y') {
         Some(stem) => format!("{stem}ies"),
         None => format!("{noun}s"),

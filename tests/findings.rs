@@ -16,6 +16,7 @@ use std::path::Path;
 
 use common::{DESCRIPTION, PROJECT, Run, Sandbox};
 use fdroid_bb::compile;
+use fdroid_bb::config::{Source, Sources};
 use fdroid_bb::finding::{Code, Severity};
 use insta::assert_snapshot;
 use proptest::prelude::*;
@@ -168,7 +169,8 @@ proptest! {
     fn mutations_compile_or_have_places(
         edits in proptest::collection::vec((any::<prop::sample::Index>(), 0usize..40, words(), 0u8..4), 1..5),
     ) {
-        let mut text = fs::read_to_string(Path::new(PROJECT).join("fdroid-bb.toml")).unwrap();
+        let read = |file: &str| fs::read_to_string(Path::new(PROJECT).join(file)).unwrap();
+        let (mut text, site) = (read("pipelines/f-droid.toml"), read("fdroid-bb.toml"));
         for (at, length, word, kind) in edits {
             let places: Vec<usize> = text.char_indices().map(|(i, _)| i).collect();
             let (from, to) = {
@@ -183,14 +185,17 @@ proptest! {
                 _ => text.insert_str(from, &word),
             }
         }
-        match compile::describe("fdroid-bb.toml", &text) {
+        let source = |file: &str, text: &str| Source { file: file.into(), text: text.into() };
+        let base = source("base", &text);
+        match compile::describe(Sources::new(Some(base), source("site", &site), None)) {
             Ok(description) => {
                 compile::output(&description.pipeline, &[]).unwrap();
             }
             Err(findings) => {
                 prop_assert!(findings.iter().any(|f| f.severity == Severity::Error));
-                let lines = text.lines().count().max(1) as u32;
                 for finding in findings {
+                    let text = if finding.place.file == "base" { &text } else { &site };
+                    let lines = text.lines().count().max(1) as u32;
                     let span = finding.place.span;
                     prop_assert!(span.is_some_and(|s| (1..=lines + 1).contains(&s.line)), "{finding:?}");
                     prop_assert!(!finding.message.is_empty() && !finding.help.is_empty(), "{finding:?}");

@@ -131,7 +131,7 @@ class Replay:
         ).start()
         self.log = self.folder / "watch.log"
         command = [self.program, "watch", *self.inputs, "--basedirs", str(self.folder / "bases")]
-        command += ["--interval", "3600", "--settle", "0"]
+        command += ["--interval", "3600", "--quiet-time", "0"]
         command += ["--buildbot", str(Path(sys.executable).parent / "buildbot")]
         with self.log.open("w") as log:
             self.watch = subprocess.Popen(command, stdout=log, stderr=log)

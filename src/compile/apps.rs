@@ -13,7 +13,7 @@ use super::{Apps, Description, Record};
 use crate::cache::{self, Known, News, Settings};
 use crate::config::{Glob, Path, Trigger};
 use crate::fdroid::outline::SrclibOutline;
-use crate::finding::{Code, Finding, quote};
+use crate::finding::{Code, Finding};
 use crate::load::{self, File, METADATA, Reader, SRCLIBS, Tree};
 use crate::parse;
 use crate::pipeline::Pipeline;
@@ -104,7 +104,7 @@ pub fn apps(
     let mut apps = Apps { records, srclibs, findings };
     let mut of_all = unused_overrides(&description.pipeline, &apps.records);
     of_all.extend(poll_load(description, &apps));
-    quote(&mut of_all, &description.text);
+    description.sources.quote(&mut of_all);
     apps.findings.extend(of_all);
     apps.findings.sort_by(|a, b| a.place.cmp(&b.place));
     Ok(apps)
@@ -144,7 +144,11 @@ fn poll_load(description: &Description, apps: &Apps) -> Vec<Finding> {
 
 /// The sum of all but the apps that decisions follow from.
 fn settings(description: &Description, srclibs: &Srclibs) -> Settings {
-    let mut sum = Sha256::new_with_prefix(&description.text);
+    let mut sum = Sha256::new();
+    for source in description.sources.files() {
+        sum.update(source.text.len().to_le_bytes());
+        sum.update(&source.text);
+    }
     for (name, srclib) in srclibs {
         let (repo, kind) = match srclib {
             Ok(srclib) => (srclib.repo.as_str(), srclib.repo_type.as_str()),

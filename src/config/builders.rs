@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::checkouts::Checkout;
+use super::choices::{When, WorkerName};
 use super::scalars::{Scalar, TextOrSecret};
 use super::steps::{Condition, Retry};
 use super::times::Weekly;
@@ -19,7 +20,7 @@ pub struct Lock {
     pub scope: LockScope,
     /// How many builds may share it; any number if not given.
     #[schemars(range(min = 1, max = 10_000))]
-    pub sharers: Option<u16>,
+    pub max_holders: Option<u16>,
 }
 
 /// Where a lock holds.
@@ -40,7 +41,7 @@ pub enum Access {
     /// Alone or not.
     Word(Sharing),
     /// Together with others, as if by so many at once: together they are at most the lock's
-    /// `sharers`.
+    /// `max-holders`.
     Share(#[schemars(range(min = 1, max = 10_000))] u16),
 }
 
@@ -64,15 +65,18 @@ pub struct Builder {
     #[serde(default)]
     pub tags: Vec<Name>,
     /// The workers that may run it. They say which master it belongs to.
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1), with = "Vec<WorkerName>")]
     pub workers: Vec<Name>,
     /// The properties its steps use as `{name}`. They come from outside, and are checked before
     /// anything else runs.
     #[serde(default)]
     pub properties: BTreeMap<Name, Property>,
-    /// Makes it one of several ways to do the same: it is there only if this is one of the whole
-    /// description's `variants`.
-    pub variant: Option<Name>,
+    /// Property sets whose properties it gets too.
+    #[serde(default)]
+    pub property_sets: Vec<Name>,
+    /// The choices under which it is there.
+    #[serde(default)]
+    pub when: When,
     /// The property, an `app-id`, by whose value its builds are shown: each app has one page for
     /// its builds of all builders.
     pub page: Option<Name>,
@@ -174,7 +178,12 @@ impl PropertyType {
     }
 }
 
-/// One thing a builder does. Just one of `run`, `run-on-master`, `git`, `upload`, `download` and
+/// Steps that several builders have.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct StepList(#[schemars(length(min = 1))] pub Vec<Step>);
+
+/// One thing a builder does, or the steps of a list: `use`. Just one of `run`, `run-on-master`, `git`, `upload`, `download` and
 /// `save-log` says what.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -182,6 +191,11 @@ pub struct Step {
     /// Its name on the web pages; made from what it does if not given.
     #[schemars(length(min = 1))]
     pub name: Option<String>,
+    /// The step list whose steps are in this place.
+    pub r#use: Option<Name>,
+    /// The choices under which it is there.
+    #[serde(default)]
+    pub when: When,
     /// A command and its arguments, run on the worker without a shell. `{name}` stands for a
     /// property, `{{` and `}}` for braces.
     #[schemars(length(min = 1))]
@@ -272,6 +286,9 @@ pub struct SavedLog {
 pub struct Scheduler {
     /// What it waits for.
     pub on: Trigger,
+    /// The choices under which it is there.
+    #[serde(default)]
+    pub when: When,
     /// The builders it starts, all on one master.
     #[schemars(length(min = 1))]
     pub builders: Vec<Name>,
@@ -281,16 +298,16 @@ pub struct Scheduler {
     pub priority: i16,
     /// How long it waits after a change for further ones in the same project, which then all make
     /// one build.
-    pub settle: Option<Duration>,
+    pub quiet_time: Option<Duration>,
     /// For `app-source`: how many times in a day a check that fails is done for one app.
     #[schemars(range(min = 1, max = 100))]
     pub checks_per_day: Option<u8>,
     /// Properties that a change must have for this scheduler to take it.
     #[serde(default)]
-    pub having: Vec<Name>,
+    pub with_properties: Vec<Name>,
     /// Properties that a change must not have for this scheduler to take it.
     #[serde(default)]
-    pub lacking: Vec<Name>,
+    pub without_properties: Vec<Name>,
     /// For `fdroiddata`: the branches in which it looks for changes; that of `fdroiddata` if not
     /// given.
     #[serde(default)]
@@ -312,7 +329,7 @@ pub enum Trigger {
     /// A change in fdroiddata.
     Fdroiddata,
     /// Somebody presses the button on the web page.
-    Person,
+    Force,
     /// A change submitted with `buildbot sendchange`, with this category.
     Submitted(Name),
     /// A time of each day.

@@ -10,11 +10,10 @@ use super::values::{Branch, Folder, Name, RepoUrl, SecretName};
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Checkout {
-    /// Where it is.
-    pub url: RepoUrl,
-    /// The branch.
-    #[serde(default = "default_branch")]
-    pub branch: Branch,
+    /// Where it is; fdroiddata if not given.
+    pub url: Option<RepoUrl>,
+    /// The branch; `master` if not given, and that of `fdroiddata` where there is no `url` either.
+    pub branch: Option<Branch>,
     /// Which commit of it.
     #[serde(default)]
     pub revision: Revision,
@@ -51,10 +50,6 @@ pub enum Revision {
     Latest,
     /// The one that the change names which asked for the build.
     Change,
-}
-
-fn default_branch() -> Branch {
-    Branch::fixed("master")
 }
 
 fn default_user() -> Name {

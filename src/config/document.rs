@@ -1,11 +1,13 @@
-//! A TOML file with the places of everything in it.
+//! The files of a description with the places of everything in them.
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Error as TomlError};
 
+use super::sources::Source;
 use crate::finding::{Code, Finding, Place, Span};
 use crate::text::count;
 
@@ -62,43 +64,70 @@ impl fmt::Display for Path {
     }
 }
 
-/// A TOML file, parsed, with the places of its keys and values.
+/// The texts of a description's files, laid end to end: a stretch of bytes tells its file too.
 #[derive(Debug)]
+pub(super) struct Texts<'t> {
+    sources: &'t [Source],
+    /// Where each text starts.
+    starts: Vec<usize>,
+    /// Of each text, the byte offsets at which lines start.
+    lines: Vec<Vec<usize>>,
+}
+
+/// A description, parsed, with the places of its keys and values.
+#[derive(Clone, Debug)]
 pub struct Document<'t> {
-    file: &'t str,
-    text: &'t str,
-    /// Byte offsets at which lines start.
-    lines: Vec<usize>,
+    texts: Arc<Texts<'t>>,
     root: Spanned<DeValue<'t>>,
 }
 
-impl<'t> Document<'t> {
-    /// Parses `text`; `file` is the path that findings name.
+impl<'t> Texts<'t> {
+    /// Parses every text.
     ///
     /// # Errors
-    /// The first error in the text that is no TOML, and all duplicate keys before it.
-    pub fn parse(file: &'t str, text: &'t str) -> Result<Self, Vec<Finding>> {
-        let lines =
-            std::iter::once(0).chain(text.match_indices('\n').map(|(i, _)| i + 1)).collect();
-        let (table, errors) = DeTable::parse_recoverable(text);
-        let root = Spanned::new(table.span(), DeValue::Table(table.into_inner()));
-        let document = Self { file, text, lines, root };
-        if errors.is_empty() {
-            return Ok(document);
+    /// Of each text that is no TOML the first error, and all duplicate keys before it.
+    pub(super) fn parse(
+        sources: &'t [Source],
+    ) -> Result<(Self, Vec<Spanned<DeValue<'t>>>), Vec<Finding>> {
+        let mut starts = Vec::new();
+        let mut end = 0;
+        for source in sources {
+            starts.push(end);
+            // One more, so that the end of a text is not the start of the next one.
+            end += source.text.len() + 1;
         }
-        Err(document.syntax_errors(errors))
+        let lines = sources
+            .iter()
+            .map(|source| {
+                let breaks = source.text.match_indices('\n').map(|(i, _)| i + 1);
+                std::iter::once(0).chain(breaks).collect()
+            })
+            .collect();
+        let texts = Self { sources, starts, lines };
+        let (mut roots, mut findings) = (Vec::new(), Vec::new());
+        for (source, &start) in sources.iter().zip(&texts.starts) {
+            let (table, errors) = DeTable::parse_recoverable(&source.text);
+            let whole = table.span();
+            let root = Spanned::new(whole, DeValue::Table(table.into_inner()));
+            roots.push(shift(root, start));
+            if !errors.is_empty() {
+                findings.extend(texts.syntax_errors(start, errors));
+            }
+        }
+        if findings.is_empty() { Ok((texts, roots)) } else { Err(findings) }
     }
 
     /// All duplicate keys up to the first error of another kind, and that one. The parser goes on
     /// after an error as well as it can, so one missing bracket is followed by hundreds.
-    fn syntax_errors(&self, mut errors: Vec<TomlError>) -> Vec<Finding> {
+    fn syntax_errors(&self, start: usize, mut errors: Vec<TomlError>) -> Vec<Finding> {
         let is_duplicate = |error: &TomlError| error.message().contains("duplicate key");
         errors.sort_by_key(|error| error.span().map_or(0, |span| span.start));
         let first = errors.iter().position(|error| !is_duplicate(error));
         let more = first.map_or(0, |first| errors.len() - first - 1);
         let told = errors.iter().take(errors.len() - more);
         told.map(|error| {
-            let place = error.span().map_or_else(|| Place::file(self.file), |s| self.place_of(s));
+            let span = error.span().unwrap_or_default();
+            let place = self.place_of(span.start + start..span.end + start);
             let help = match (is_duplicate(error), more) {
                 (true, _) => "keep one of them".to_owned(),
                 (false, 0) => "fix the TOML; https://toml.io/ describes it".to_owned(),
@@ -112,10 +141,85 @@ impl<'t> Document<'t> {
         .collect()
     }
 
-    /// The path that findings name.
+    /// Which file a byte is of, and where in it.
+    fn locate(&self, byte: usize) -> (usize, usize) {
+        let file = self.starts.partition_point(|&start| start <= byte).saturating_sub(1);
+        (file, byte - self.starts.get(file).copied().unwrap_or_default())
+    }
+
+    /// The place of a stretch of bytes, cut at the end of its first line.
+    pub(super) fn place_of(&self, bytes: Range<usize>) -> Place {
+        let (file, from) = self.locate(bytes.start);
+        let Some((source, lines)) = self.sources.get(file).zip(self.lines.get(file)) else {
+            return Place::file("");
+        };
+        let bytes = from..from + bytes.len();
+        let line = lines.partition_point(|&start| start <= bytes.start).saturating_sub(1);
+        let start = lines.get(line).copied().unwrap_or_default();
+        let before = source.text.get(start..bytes.start).unwrap_or_default();
+        let inside = source.text.get(bytes).unwrap_or_default().lines().next().unwrap_or_default();
+        let span = Span {
+            line: line as u32 + 1,
+            column: before.chars().count() as u32 + 1,
+            length: inside.chars().count() as u32,
+        };
+        Place::at(&source.file, span)
+    }
+
+    /// The line that a byte is of.
+    pub(super) fn line_of(&self, byte: usize) -> &'t str {
+        let (file, at) = self.locate(byte);
+        let text = self.sources.get(file).map_or("", |source| source.text.as_str());
+        let start = text.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |end| end + 1);
+        text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or_default()
+    }
+
+    /// Whether a value is written between braces, and so is one value and not a part of a table.
+    pub(super) fn is_inline(&self, value: &Spanned<DeValue<'_>>) -> bool {
+        let (file, from) = self.locate(value.span().start);
+        let text = self.sources.get(file).map_or("", |source| source.text.as_str());
+        text.get(from..).is_some_and(|text| text.starts_with('{'))
+    }
+}
+
+/// A value whose places start `by` bytes later.
+fn shift(value: Spanned<DeValue<'_>>, by: usize) -> Spanned<DeValue<'_>> {
+    let moved = |span: Range<usize>| span.start + by..span.end + by;
+    let span = moved(value.span());
+    let inner = match value.into_inner() {
+        DeValue::Table(table) => {
+            let moved = table.into_iter().map(|(key, value)| {
+                let span = moved(key.span());
+                (Spanned::new(span, key.into_inner()), shift(value, by))
+            });
+            DeValue::Table(moved.collect())
+        }
+        DeValue::Array(items) => {
+            DeValue::Array(items.into_iter().map(|item| shift(item, by)).collect())
+        }
+        other => other,
+    };
+    Spanned::new(span, inner)
+}
+
+impl<'t> Document<'t> {
+    /// What `root` holds, which is made of the values of `texts`.
+    pub(super) fn new(texts: Arc<Texts<'t>>, root: Spanned<DeValue<'t>>) -> Self {
+        Self { texts, root }
+    }
+
+    /// The same files with another value.
+    pub(super) fn with_root(&self, root: Spanned<DeValue<'t>>) -> Self {
+        Self::new(Arc::clone(&self.texts), root)
+    }
+
+    /// The description as a whole.
     #[must_use]
-    pub fn file(&self) -> &str {
-        self.file
+    pub fn whole(&self) -> Place {
+        self.texts
+            .sources
+            .last()
+            .map_or_else(|| Place::file(""), |source| Place::file(&source.file))
     }
 
     /// The value of the whole file.
@@ -124,19 +228,10 @@ impl<'t> Document<'t> {
         &self.root
     }
 
-    /// The place of a stretch of bytes of the text, cut at the end of its first line.
+    /// The place of a stretch of bytes, cut at the end of its first line.
     #[must_use]
     pub fn place_of(&self, bytes: Range<usize>) -> Place {
-        let line = self.lines.partition_point(|&start| start <= bytes.start).saturating_sub(1);
-        let start = self.lines.get(line).copied().unwrap_or_default();
-        let before = self.text.get(start..bytes.start).unwrap_or_default();
-        let inside = self.text.get(bytes).unwrap_or_default().lines().next().unwrap_or_default();
-        let span = Span {
-            line: line as u32 + 1,
-            column: before.chars().count() as u32 + 1,
-            length: inside.chars().count() as u32,
-        };
-        Place::at(self.file, span)
+        self.texts.place_of(bytes)
     }
 
     /// The place of the value at `path`, or of what comes nearest on the way to it.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::choices::When;
 use super::scalars::{Scalar, Secret};
 use super::values::{Duration, EngineHost, Name, Size, VagrantName};
 
@@ -13,6 +14,9 @@ use super::values::{Duration, EngineHost, Name, Size, VagrantName};
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Worker {
+    /// The choices under which it is there.
+    #[serde(default)]
+    pub when: When,
     /// The master they work for.
     pub master: Name,
     /// How many there are; several are named NAME-1, NAME-2 and so on.
@@ -90,9 +94,25 @@ pub struct DockerWorker {
     /// When the image is fetched from its registry.
     #[serde(default)]
     pub pull: Pull,
-    /// The name or address under which the container reaches the master.
+    /// The name or address under which the container reaches the master; if not given, the address
+    /// of its `worker-listen`, unless that is loopback or every address.
     #[schemars(length(min = 1))]
     pub master_host: Option<String>,
+}
+
+/// Files of the master's machine with which it speaks TLS to a Docker engine.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct EngineTls {
+    /// The certificate of the authority that the engine's is from.
+    #[schemars(length(min = 1))]
+    pub ca: String,
+    /// The master's own certificate.
+    #[schemars(length(min = 1))]
+    pub cert: String,
+    /// The key of that.
+    #[schemars(length(min = 1))]
+    pub key: String,
 }
 
 /// When a Docker image is fetched from its registry.
@@ -127,21 +147,6 @@ pub struct LibvirtWorker {
     /// The name or address under which the machine reaches the master.
     #[schemars(length(min = 1))]
     pub master_host: Option<String>,
-}
-
-/// Files of the master's machine with which it speaks TLS to a Docker engine.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct EngineTls {
-    /// The certificate of the authority that the engine's is from.
-    #[schemars(length(min = 1))]
-    pub ca: String,
-    /// The master's own certificate.
-    #[schemars(length(min = 1))]
-    pub cert: String,
-    /// The key of that.
-    #[schemars(length(min = 1))]
-    pub key: String,
 }
 
 /// A worker inside the master's own process. What it runs can do what the master can.

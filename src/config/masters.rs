@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::login::Login;
 use super::scalars::{Secret, TextOrSecret};
-use super::values::{Duration, Listen, Name, WebUrl};
+use super::values::{AbsoluteFile, Duration, Listen, Name, WebUrl};
 
 /// A Buildbot master.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -24,8 +24,8 @@ pub struct Master {
     #[serde(default = "default_database")]
     pub database: TextOrSecret,
     /// Where workers connect.
-    #[serde(default = "default_workers")]
-    pub workers: Listen,
+    #[serde(default = "default_worker_listen")]
+    pub worker_listen: Listen,
     /// The folder of its secrets, one file each; relative to the master's own folder.
     #[serde(default = "default_secrets")]
     #[schemars(length(min = 1))]
@@ -56,8 +56,7 @@ pub struct Submit {
     /// Where the master writes the password for those that submit on its own machine, in a folder
     /// that only its user can look into. fdroidserver reads
     /// `/tmp/fdroid-buildbot-sendchange/passwd`.
-    #[schemars(regex(pattern = r"^/[^/].*/[^/]+$"))]
-    pub password_file: Option<String>,
+    pub password_file: Option<AbsoluteFile>,
 }
 
 /// The web pages of a master.
@@ -89,7 +88,7 @@ pub enum View {
     /// Builds along a time line.
     Waterfall,
     /// All apps: what runs, what waits, what fails. It shows itself to everybody, so it cannot be
-    /// together with `allow.look`.
+    /// together with `allow.view`.
     Dashboard,
 }
 
@@ -109,7 +108,7 @@ pub struct User {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Allow {
     /// Who may see the pages; everybody if not given.
-    pub look: Option<Vec<Name>>,
+    pub view: Option<Vec<Name>>,
     /// Who may force and repeat builds.
     pub force: Vec<Name>,
     /// Who may stop builds and cancel requests.
@@ -145,7 +144,7 @@ fn default_database() -> TextOrSecret {
     TextOrSecret::Text("sqlite:///state.sqlite".to_owned())
 }
 
-fn default_workers() -> Listen {
+fn default_worker_listen() -> Listen {
     Listen::loopback(9989)
 }
 

@@ -1,26 +1,37 @@
 //! The pipeline description, `fdroid-bb.toml`: its types, from which the schema that editors use
 //! is generated, and how a file becomes a [`Config`] or findings.
 //!
-//! A file passes three gates. [`Document::parse`] judges TOML, [`shape`] judges every key and
-//! value against the generated schema, `resolve` judges what the names refer to.
+//! Its files ([`Sources`]) are parsed, laid on top of each other (`merge`), and every value is put in
+//! the place of its name (`shared`). What they say together is then judged, its shape against the
+//! generated schema (`shape`) and its choices, step lists and property sets (`references`). From
+//! [`Written::expand`] on there are none of these; `resolve` judges what all other names refer to.
 
 mod builders;
 mod checkouts;
+mod choices;
+pub mod described;
 mod document;
 mod login;
 mod machines;
 mod masters;
+mod merge;
 mod places;
+mod references;
 mod reporters;
 mod scalars;
+mod schema;
 mod shape;
+mod shared;
+mod sources;
 mod steps;
 mod times;
+mod tree;
 mod types;
 pub(crate) mod values;
 
 pub use builders::*;
 pub use checkouts::*;
+pub use choices::{Choice, ChosenWorker, Selection, When, WorkerName, Written, in_words};
 pub use document::{Document, MOST_FINDINGS, Path};
 pub use login::*;
 pub use machines::*;
@@ -28,42 +39,57 @@ pub use masters::*;
 pub use places::Places;
 pub use reporters::*;
 pub use scalars::*;
+pub use schema::{editor_schema, schema};
+pub use shared::SharedValue;
+pub use sources::{LARGEST_DESCRIPTION, Source, Sources};
 pub use steps::*;
 pub use times::*;
 pub use types::*;
 pub use values::{
-    Account, Branch, Duration, EngineHost, EnvName, FilePattern, Folder, Glob, Listen, Name,
-    Operator, RepoUrl, SecretName, Size, TimeOfDay, VagrantName, WebUrl,
+    AbsoluteFile, Account, Branch, Duration, EngineHost, EnvName, FilePattern, Folder, Glob,
+    Listen, MailAddress, Name, Operator, RepoUrl, SecretName, Size, TimeOfDay, VagrantName, WebUrl,
 };
+
+use std::sync::Arc;
 
 use serde::Deserialize as _;
 use toml::de::ValueDeserializer;
 
-use crate::finding::{Code, Finding, Place};
+use crate::finding::{Code, Finding, Severity};
+use document::Texts;
 
-/// The JSON schema of `fdroid-bb.toml`, as `schema/fdroid-bb.schema.json` holds it.
-#[must_use]
-pub fn schema() -> serde_json::Value {
-    schemars::schema_for!(Config).to_value()
-}
-
-/// Reads a pipeline description. `file` is the path that findings name.
+/// Reads a pipeline description.
 ///
 /// # Errors
-/// All findings on the text's syntax, or else all on its shape.
-pub fn read<'t>(file: &'t str, text: &'t str) -> Result<(Config, Document<'t>), Vec<Finding>> {
-    let document = Document::parse(file, text)?;
-    let findings = shape::check(&document, &schema());
-    if !findings.is_empty() {
-        return Err(findings);
+/// All findings on the syntax of its files, or else on how they are merged, or else on the shape.
+pub fn read(sources: &Sources) -> Result<Written<'_>, Vec<Finding>> {
+    let (texts, roots) = Texts::parse(sources.files())?;
+    let (mut root, mut findings) = merge::merge(&texts, sources, roots);
+    findings.extend(shared::substitute(&texts, &mut root));
+    let document = Document::new(Arc::new(texts), root);
+    findings.extend(shape::check(&document, &schema()));
+    findings.sort_by(|a, b| a.place.cmp(&b.place));
+    if !has_error(&findings) {
+        findings.extend(references::check(&document));
     }
-    match Config::deserialize(ValueDeserializer::from(document.root().clone())) {
-        Ok(config) => Ok((config, document)),
-        Err(error) => Err(vec![Finding::new(
+    if has_error(&findings) { Err(findings) } else { Ok(Written { document, findings }) }
+}
+
+/// Reads what [`Written::expand`] gives into its types.
+///
+/// # Errors
+/// When the types and their schema disagree, which is a fault of this program.
+pub fn deserialize(document: &Document<'_>) -> Result<Config, Vec<Finding>> {
+    Config::deserialize(ValueDeserializer::from(document.root().clone())).map_err(|error| {
+        vec![Finding::new(
             Code::ConfigValue,
-            error.span().map_or_else(|| Place::file(file), |span| document.place_of(span)),
+            document.place_of(error.span().unwrap_or_default()),
             error.message(),
             "see schema/fdroid-bb.schema.json for what may stand here",
-        )]),
-    }
+        )]
+    })
+}
+
+fn has_error(findings: &[Finding]) -> bool {
+    findings.iter().any(|finding| finding.severity == Severity::Error)
 }

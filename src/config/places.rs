@@ -30,7 +30,7 @@ impl Places {
     /// The places of all that `document` holds.
     #[must_use]
     pub fn new(document: &Document<'_>) -> Self {
-        let file = Place::file(document.file());
+        let file = document.whole();
         let mut places = Self { file, keys: BTreeMap::new() };
         places.below("", document.root(), document);
         places
@@ -95,6 +95,10 @@ impl Places {
         document: &Document<'_>,
     ) {
         self.below(&path, value, document);
+        // A value that is said once is changed where it is said.
+        let said = document.place_of(value.span());
+        let line = |place: &Place| (place.file.clone(), place.span.map(|span| span.line));
+        let place = if has_keys(value) || line(&said) == line(&place) { place } else { said };
         let own = if has_keys(value) {
             None
         } else {

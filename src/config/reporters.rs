@@ -5,13 +5,17 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::choices::When;
 use super::scalars::Secret;
-use super::values::{Name, WebUrl};
+use super::values::{MailAddress, Name, WebUrl};
 
 /// Somebody who is told of builds. Just one of `mail`, `gitlab` and `http` says how.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Reporter {
+    /// The choices under which it is there.
+    #[serde(default)]
+    pub when: When,
     /// The builders whose builds are told of, all on one master.
     #[schemars(length(min = 1))]
     pub builders: Vec<Name>,
@@ -39,11 +43,10 @@ pub struct Http {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Mail {
     /// The sender's address.
-    #[schemars(email)]
-    pub from: String,
+    pub from: MailAddress,
     /// The addresses of those who get them.
     #[schemars(length(min = 1))]
-    pub to: Vec<String>,
+    pub to: Vec<MailAddress>,
     /// The mail server.
     #[serde(default = "default_relay")]
     #[schemars(length(min = 1))]

@@ -9,7 +9,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::document::{Document, MOST_FINDINGS};
-use super::values;
+use super::{tree, values};
 use crate::finding::{Code, Finding, Place};
 use crate::text::{list, nearest, shown};
 
@@ -40,6 +40,9 @@ impl<'a, 't> Shape<'a, 't> {
         if self.findings.len() >= MOST_FINDINGS {
             return;
         }
+        if self.resolve(schema) == &Value::Bool(true) {
+            return self.anything(value, what);
+        }
         let is_secret = matches!(reference(schema), Some("Secret" | "Credentials"));
         let schema = self.resolve(schema);
         let literal = match value.get_ref() {
@@ -49,6 +52,10 @@ impl<'a, 't> Shape<'a, 't> {
         };
         if literal {
             return self.secret(value, what);
+        }
+        if tree::reference(value).is_some() {
+            // There is no value of that name, which was said.
+            return;
         }
         let branches: Vec<&'a Value> = ["oneOf", "anyOf"]
             .iter()
@@ -71,6 +78,18 @@ impl<'a, 't> Shape<'a, 't> {
             ([], _) => self.wrong_type(schema, value, what),
             ([only], _) => self.value(only, value, what),
             (branches, _) => self.choice(branches, value, what),
+        }
+    }
+
+    /// Looks for secrets in a value whose shape is judged elsewhere.
+    fn anything(&mut self, value: &Spanned<DeValue<'t>>, what: &str) {
+        match value.get_ref() {
+            DeValue::String(text) if holds_token(text) => self.secret(value, what),
+            DeValue::Array(items) => items.iter().for_each(|item| self.anything(item, what)),
+            DeValue::Table(table) => {
+                table.iter().for_each(|(_, inner)| self.anything(inner, what));
+            }
+            _ => {}
         }
     }
 

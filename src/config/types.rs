@@ -6,10 +6,12 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::builders::{Builder, Lock, Scheduler};
+use super::builders::{Builder, Lock, Property, Scheduler, StepList};
+use super::choices::Choice;
 use super::machines::Worker;
 use super::masters::Master;
 use super::reporters::Reporter;
+use super::shared::SharedValue;
 use super::values::{Branch, Duration, Glob, Name, Operator, WebUrl};
 use crate::remote::Scheme;
 
@@ -30,10 +32,18 @@ pub struct Config {
     pub guard: Guard,
     /// The Buildbot masters, each with a folder of its own in the output.
     pub masters: BTreeMap<Name, Master>,
-    /// Which of several ways to do the same are chosen: builders that have a `variant` are there
-    /// only if it is one of these.
+    /// What is said once and referred to with `{ value = "NAME" }`, wherever a value may stand.
     #[serde(default)]
-    pub variants: Vec<Name>,
+    pub values: BTreeMap<Name, SharedValue>,
+    /// Of several ways to do the same, which is taken. What has a `when` is there only then.
+    #[serde(default)]
+    pub choices: BTreeMap<Name, Choice>,
+    /// Properties that several builders get, named in their `property-sets`.
+    #[serde(default)]
+    pub property_sets: BTreeMap<Name, BTreeMap<Name, Property>>,
+    /// Steps that several builders have: `{ use = "NAME" }` among their steps.
+    #[serde(default)]
+    pub step_lists: BTreeMap<Name, StepList>,
     /// The machines that builds run on.
     pub workers: BTreeMap<Name, Worker>,
     /// What builds must not use at the same time.

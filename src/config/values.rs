@@ -181,7 +181,7 @@ text! {
 }
 text! {
     /// An address to listen on and a port; `[::1]:8010` for IPv6.
-    Listen(SocketAddr) = "listening address", "^(\\[[0-9a-fA-F:.]+\\]|[0-9.]+):[0-9]{1,5}$",
+    Listen(SocketAddr) = "listening address", "^(\\[[0-9a-fA-F:.]+\\]|[0-9]{1,3}([.][0-9]{1,3}){3}):[0-9]{1,5}$",
     "127.0.0.1:8010", |t| t.parse().ok().filter(|a: &SocketAddr| a.port() != 0)
 }
 text! {
@@ -223,9 +223,30 @@ text! {
 }
 text! {
     /// The name of a branch, by git's rules.
-    Branch(String) = "branch", "^[^-\\s~^:?*\\[\\\\][^\\s~^:?*\\[\\\\]*$", "master",
+    Branch(String) = "branch", "^[^-/\\s~^:?*\\[\\\\][^\\s~^:?*\\[\\\\]*$", "master",
     |t| (!t.starts_with('-') && git2::Reference::is_valid_name(&format!("refs/heads/{t}")))
         .then(|| t.to_owned())
+}
+text! {
+    /// One mailbox without a name, as mail servers take it; nothing that could be a second header.
+    MailAddress(String) = "mail address", "^[!#-'*+\\--9=?A-Z^-~]+@[!#-'*+\\--9=?A-Z^-~]+$",
+    "admin@example.org",
+    |t| {
+        let plain = |c: char| c.is_ascii_graphic() && !"<>()[],;:\\\"@".contains(c);
+        let is_part = |part: &str| !part.is_empty() && part.chars().all(plain);
+        t.split_once('@').is_some_and(|(user, host)| is_part(user) && is_part(host)).then(|| t.to_owned())
+    }
+}
+text! {
+    /// The absolute path of a file in a folder.
+    AbsoluteFile(String) = "absolute path of a file in a folder", "^(/[^/\\s]+){2,}$", "/run/fdroid/passwd",
+    |t| {
+        let mut parts = t.split('/');
+        let starts = parts.next() == Some("");
+        let parts: Vec<&str> = parts.collect();
+        let is_part = |part: &&str| !part.is_empty() && !part.contains(char::is_whitespace);
+        (starts && parts.len() >= 2 && parts.iter().all(is_part)).then(|| t.to_owned())
+    }
 }
 text! {
     /// A pattern for application ids or host names, in which `*` stands for any characters.
@@ -286,6 +307,22 @@ impl FilePattern {
 
 impl Folder {
     /// The folder, with `/`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl MailAddress {
+    /// The address as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl AbsoluteFile {
+    /// The path as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -439,6 +476,8 @@ pub(super) fn check_format(format: &str, text: &str) -> Result<(), &'static str>
         Branch::FORMAT => check::<Branch>(text),
         Glob::FORMAT => check::<Glob>(text),
         Operator::FORMAT => check::<Operator>(text),
+        MailAddress::FORMAT => check::<MailAddress>(text),
+        AbsoluteFile::FORMAT => check::<AbsoluteFile>(text),
         _ => Ok(()),
     }
 }

@@ -11,9 +11,6 @@ use super::{Change, Field, What};
 use crate::config::Places;
 use crate::model::{Key, Kind};
 
-/// Keys that decide what else of the description counts.
-const CHOICES: &[&str] = &["variants"];
-
 /// What a description says, by the paths of its keys.
 type Said = BTreeMap<String, Value>;
 
@@ -61,8 +58,7 @@ impl<'a> Keys<'a> {
                     .find(|way| self.changed.contains(way))
             })
         };
-        let chosen = || CHOICES.iter().find_map(|choice| self.below(choice).next());
-        let key = exact().or_else(inside).or_else(around).or_else(chosen)?;
+        let key = exact().or_else(inside).or_else(around)?;
         Some(self.at(key))
     }
 
@@ -72,10 +68,51 @@ impl<'a> Keys<'a> {
         from.take_while(move |key| key.starts_with(path)).copied().filter(|key| is_in(key, path))
     }
 
+    /// The choice that was made anew and decides on what `key` is about: on the thing that it is of,
+    /// or on one whose name comes or goes in it.
+    fn decides<'s>(&'s self, key: &str) -> Option<&'s str> {
+        let thing = match key.match_indices('.').nth(1) {
+            Some((end, _)) => key.get(..end)?,
+            None => key,
+        };
+        let mut things = vec![thing.to_owned()];
+        if let Some((_, kind @ ("builders" | "workers"))) = key.rsplit_once('.') {
+            let names = |said: &Said| match said.get(key) {
+                Some(Value::Array(names)) => names.clone(),
+                _ => Vec::new(),
+            };
+            let all = [names(self.old), names(self.new)].concat();
+            things.extend(all.iter().filter_map(|name| Some(format!("{kind}.{}", name.as_str()?))));
+        }
+        self.below("choices").find(|choice| {
+            let name = choice.strip_prefix("choices.").and_then(|way| way.strip_suffix(".chosen"));
+            name.is_some_and(|name| things.iter().any(|thing| self.depends(thing, name)))
+        })
+    }
+
+    /// Whether a choice decides on a thing or a part of it.
+    fn depends(&self, thing: &str, choice: &str) -> bool {
+        let when = format!(".when.{choice}");
+        [self.old, self.new].iter().any(|said| {
+            let from = said.range::<str, _>((Bound::Included(thing), Bound::Unbounded));
+            let below = from.take_while(|(key, _)| key.starts_with(thing)).map(|(key, _)| key);
+            below.filter(|key| is_in(key, thing)).any(|key| key.ends_with(&when))
+        })
+    }
+
     fn at(&self, key: &str) -> Cause {
+        let key = self.decides(key).unwrap_or(key);
         let is_there = has(self.new, key);
+        // Of a list, the element: it may be one that is said elsewhere.
+        let differs = match (self.old.get(key), self.new.get(key)) {
+            (Some(Value::Array(old)), Some(Value::Array(new))) => {
+                (0..new.len()).find(|i| old.get(*i) != new.get(*i))
+            }
+            _ => None,
+        };
+        let place = differs.map_or_else(|| key.to_owned(), |i| format!("{key}[{i}]"));
         Cause {
-            place: self.places.map(|places| places.nearest(key).clone()),
+            place: self.places.map(|places| places.nearest(&place).clone()),
             key: Some(key.to_owned()),
             why: (!is_there).then(|| format!("`{key}` is gone")),
         }

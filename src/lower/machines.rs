@@ -6,17 +6,36 @@ use crate::buildbot::python::{Call, Expr};
 use crate::config::{DockerWorker, LibvirtWorker, Name, Path, Pull, VagrantWorker};
 use crate::pipeline::{Master, Worker, WorkerKind};
 
+/// Where a master listens for its workers.
+struct Listen {
+    port: Expr,
+    /// The address, where machines other than the master's reach it.
+    host: Option<Expr>,
+}
+
+impl Listen {
+    fn new(name: &Name, master: &Master) -> Self {
+        let path = Path::root("masters").key(name.as_str()).key("worker-listen");
+        let address = master.settings.worker_listen.addr();
+        let ip = address.ip();
+        let is_reached = !ip.is_loopback() && !ip.is_unspecified();
+        Self {
+            port: Expr::from(i64::from(address.port())).at(path.clone()),
+            host: is_reached.then(|| Expr::from(ip.to_string()).at(path)),
+        }
+    }
+}
+
 /// One object for each machine.
 pub(super) fn workers(name: &Name, master: &Master) -> Vec<Object> {
-    let port = i64::from(master.settings.workers.addr().port());
-    let port = Expr::from(port).at(Path::root("masters").key(name.as_str()).key("workers"));
+    let listen = Listen::new(name, master);
     let machine = |(name, worker): (&Name, &Worker), machine: &String| {
         let path = Path::root("workers").key(name.as_str());
         // It is there for those who use it.
         let users = master.builders.iter().filter(|(_, b)| b.workers.contains(machine));
         let users = users.map(|(b, _)| Path::root("builders").key(b.as_str()).key("workers"));
         let origins = [path.clone(), path.key("count")].into_iter().chain(users).collect();
-        Object { name: machine.clone(), expr: call(&path, machine, worker, &port), origins }
+        Object { name: machine.clone(), expr: call(&path, machine, worker, &listen), origins }
     };
     let workers = master.workers.iter();
     workers.flat_map(|named| named.1.instances.iter().map(move |m| machine(named, m))).collect()
@@ -33,11 +52,13 @@ pub(super) fn machine(master: &Master, name: &str) -> Expr {
     }
 }
 
-fn call(path: &Path, name: &str, worker: &Worker, port: &Expr) -> Expr {
+fn call(path: &Path, name: &str, worker: &Worker, listen: &Listen) -> Expr {
     let timeout = worker.start_timeout.as_ref().map(crate::config::Duration::as_secs);
     let (kind, call) = match &worker.kind {
-        WorkerKind::Vagrant(kind) => ("vagrant", vagrant(&path.key("vagrant"), name, kind, port)),
-        WorkerKind::Docker(kind) => ("docker", docker(&path.key("docker"), name, kind)),
+        WorkerKind::Vagrant(kind) => {
+            ("vagrant", vagrant(&path.key("vagrant"), name, kind, &listen.port))
+        }
+        WorkerKind::Docker(kind) => ("docker", docker(&path.key("docker"), name, kind, listen)),
         WorkerKind::Libvirt(kind) => ("libvirt", libvirt(&path.key("libvirt"), name, kind)),
         WorkerKind::Local => {
             ("local", Call::new("worker.LocalWorker").arg(name).kwarg("max_builds", 1))
@@ -71,7 +92,7 @@ fn vagrant(path: &Path, name: &str, kind: &VagrantWorker, port: &Expr) -> Call {
 }
 
 /// A container without rights that a build does not need.
-fn docker(path: &Path, name: &str, kind: &DockerWorker) -> Call {
+fn docker(path: &Path, name: &str, kind: &DockerWorker, listen: &Listen) -> Call {
     let mut host_config: Vec<(&str, Expr)> = vec![
         ("cap_drop", Expr::list(["ALL"])),
         ("security_opt", Expr::list(["no-new-privileges"])),
@@ -85,6 +106,8 @@ fn docker(path: &Path, name: &str, kind: &DockerWorker) -> Call {
     limit("pids_limit", "processes", kind.processes.map(|number| i64::from(number).into()));
     let volumes =
         (!kind.volumes.is_empty()).then(|| Expr::list(kind.volumes.iter().map(String::as_str)));
+    let master_host = kind.master_host.as_deref();
+    let master_host = master_host.map(|host| Expr::from(host).at(path.key("master-host")));
     let class = if kind.tls.is_some() { "TlsDockerWorker" } else { "worker.DockerLatentWorker" };
     let tls = kind.tls.as_ref().map(|tls| {
         let path = path.key("tls");
@@ -98,7 +121,7 @@ fn docker(path: &Path, name: &str, kind: &DockerWorker) -> Call {
         .kwarg_opt_at("tls", path.key("tls"), tls)
         .kwarg_at("image", path.key("image"), kind.image.as_str())
         .kwarg_opt_at("volumes", path.key("volumes"), volumes)
-        .kwarg_opt_at("masterFQDN", path.key("master-host"), kind.master_host.as_deref())
+        .kwarg_opt("masterFQDN", master_host.or_else(|| listen.host.clone()))
         .kwarg("hostconfig", Expr::dict(host_config));
     let pulls = |call: Call, name| call.kwarg_at(name, path.key("pull"), true);
     let call = match kind.pull {

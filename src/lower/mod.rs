@@ -48,10 +48,13 @@ fn lower_lock(master: &pipeline::Master, name: &Name, lock: &config::Lock) -> Ob
         LockScope::Master => "util.MasterLock",
         LockScope::Worker => "util.WorkerLock",
     };
-    // Buildbot counts sharers in any case; this many are never at work.
-    let sharers = i64::from(lock.sharers.unwrap_or(10_000));
-    let call =
-        Call::new(class).arg(name.as_str()).kwarg_at("maxCount", path.key("sharers"), sharers);
+    // Buildbot counts max_holders in any case; this many are never at work.
+    let max_holders = i64::from(lock.max_holders.unwrap_or(10_000));
+    let call = Call::new(class).arg(name.as_str()).kwarg_at(
+        "maxCount",
+        path.key("max-holders"),
+        max_holders,
+    );
     // It is there for those who use it.
     let mut origins = vec![path.clone()];
     for (builder, content) in &master.builders {

@@ -3,7 +3,7 @@
 use super::{names, object, secret};
 use crate::buildbot::Object;
 use crate::buildbot::python::{Call, Expr};
-use crate::config::{Gitlab, Http, Mail, Name, Path};
+use crate::config::{Gitlab, Http, Mail, MailAddress, Name, Path};
 use crate::pipeline::Master;
 
 /// One object for each reporter, and the one that tells which configuration the master runs.
@@ -40,7 +40,7 @@ fn mail(path: &Path, call: impl Fn(&'static str) -> Call, mail: &Mail) -> Expr {
     let password = mail.password.as_ref().map(secret);
     call("FailureMail")
         .kwarg_at("fromaddr", path.key("from"), mail.from.as_str())
-        .kwarg_at("recipients", path.key("to"), Expr::list(mail.to.iter().map(String::as_str)))
+        .kwarg_at("recipients", path.key("to"), Expr::list(mail.to.iter().map(MailAddress::as_str)))
         .kwarg_at("relayhost", path.key("relay"), mail.relay.as_str())
         .kwarg_at("smtpPort", path.key("port"), i64::from(mail.port))
         .kwarg_opt_at("useTls", path.key("tls"), mail.tls.then_some(true))

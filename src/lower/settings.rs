@@ -30,7 +30,7 @@ pub(super) fn settings(path: &Path, master: &Master) -> Vec<Object> {
     set("collapseRequests", false.into());
     let database = text_or_secret(&settings.database).at(path.key("database"));
     set("db", Expr::dict([("db_url", database)]));
-    let port = Expr::from(endpoint(&settings.workers)).at(path.key("workers"));
+    let port = Expr::from(endpoint(&settings.worker_listen)).at(path.key("worker-listen"));
     set("protocols", Expr::dict([("pb", Expr::dict([("port", port)]))]));
     if master.uses_secrets() {
         // Relative to the master's own folder, from wherever the file is checked.
@@ -172,7 +172,7 @@ fn roles(path: &Path, web: &Web) -> Vec<Expr> {
 
 /// Rules in the order Buildbot tries them; the first that knows an action decides on it.
 fn authz(path: &Path, web: &Web) -> Call {
-    let Allow { look, force, stop, manage } = &web.allow;
+    let Allow { view, force, stop, manage } = &web.allow;
     let mut rules = Vec::new();
     // Any one of the roles will do: only the last says no.
     let mut allow = |class: &'static str, key: &'static str, roles: &[Name]| {
@@ -190,8 +190,8 @@ fn authz(path: &Path, web: &Web) -> Call {
     allow("util.RebuildBuildEndpointMatcher", "force", force);
     allow("util.StopBuildEndpointMatcher", "stop", stop);
     allow("util.AnyControlEndpointMatcher", "manage", manage);
-    if let Some(look) = look {
-        allow("util.AnyEndpointMatcher", "look", look);
+    if let Some(view) = view {
+        allow("util.AnyEndpointMatcher", "view", view);
     }
     Call::new("util.Authz")
         .kwarg("allowRules", Expr::list(rules))

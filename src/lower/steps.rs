@@ -182,7 +182,13 @@ fn step(step: &Step, properties: &Path, common_env: &Env<'_>) -> Expr {
     let path = &step.origin;
     let action = path.key(step.action.key());
     // Without a name of its own, it is called after what it does.
-    let name = || Expr::from(step.name.as_str()).at(action.clone()).at(path.key("name"));
+    let name = || {
+        let name = Expr::from(step.name.as_str()).at(action.clone()).at(path.key("name"));
+        match &step.action {
+            Action::Checkout(_) => name.at(Path::root("fdroiddata").key("url")),
+            _ => name,
+        }
+    };
     let named = |class: &'static str| Call::new(class).kwarg("name", name());
     let timeout = || limit(&step.timeout).at(step.timeout_origin.clone());
     let workdir = |call: Call, argument: &'static str| {
@@ -223,9 +229,13 @@ fn step(step: &Step, properties: &Path, common_env: &Env<'_>) -> Expr {
         }
         Action::Checkout(checkout) => {
             let latest = (checkout.revision == Revision::Latest).then_some(true);
+            // Without a `url` it is fdroiddata.
+            let fdroiddata = Path::root("fdroiddata");
+            let of =
+                |template, key| interpolate(template).at(action.key(key)).at(fdroiddata.key(key));
             let call = named("PatientGit")
-                .kwarg_at("repourl", action.key("url"), interpolate(&checkout.url))
-                .kwarg_at("branch", action.key("branch"), interpolate(&checkout.branch))
+                .kwarg("repourl", of(&checkout.url, "url"))
+                .kwarg("branch", of(&checkout.branch, "branch"))
                 .kwarg("mode", "incremental")
                 .kwarg_opt_at("alwaysUseLatest", action.key("revision"), latest);
             let asks = action.key("credentials");

@@ -6,7 +6,7 @@ use super::settings::endpoint;
 use super::{forms, names, object, scalar, secret};
 use crate::buildbot::Object;
 use crate::buildbot::python::{Call, Expr};
-use crate::config::{Branch, FilePattern, Name, Path, Trigger};
+use crate::config::{AbsoluteFile, Branch, FilePattern, Name, Path, Trigger};
 use crate::pipeline::{APP_SOURCE, FDROIDDATA, Master, Pipeline, Scheduler};
 
 /// One object for each scheduler.
@@ -36,19 +36,19 @@ fn call(
         )
     };
     let on_change_by = |class, category: &str| {
-        let having = any_value(&scheduler.having);
-        let lacking = any_value(&scheduler.lacking);
+        let having = any_value(&scheduler.with_properties);
+        let lacking = any_value(&scheduler.without_properties);
         let filter = Call::new("util.ChangeFilter")
             .kwarg_opt_at("filter_fn", path.key("files"), changed_files(scheduler))
             .kwarg("category", category)
             .kwarg_opt_at("branch", path.key("branches"), branches(pipeline, master, scheduler))
-            .kwarg_opt_at("property_re", path.key("having"), having)
-            .kwarg_opt_at("property_not_re", path.key("lacking"), lacking);
-        let settle = scheduler.settle.as_ref().map(crate::config::Duration::as_secs);
+            .kwarg_opt_at("property_re", path.key("with-properties"), having)
+            .kwarg_opt_at("property_not_re", path.key("without-properties"), lacking);
+        let quiet_time = scheduler.quiet_time.as_ref().map(crate::config::Duration::as_secs);
         call(class).kwarg("change_filter", filter).kwarg_opt_at(
             "treeStableTimer",
-            path.key("settle"),
-            settle,
+            path.key("quiet-time"),
+            quiet_time,
         )
     };
     let on_change = |category: &str| on_change_by("ChangeScheduler", category);
@@ -83,7 +83,7 @@ fn call(
             call("schedulers.Periodic").kwarg("periodicBuildTimer", interval.as_secs())
         }
         Trigger::After(_) | Trigger::AfterFailure(_) => call("schedulers.Triggerable"),
-        Trigger::Person => {
+        Trigger::Force => {
             let call = call("schedulers.ForceScheduler").kwarg("codebases", forms::no_codebase());
             return priority(call, path, scheduler, |number| {
                 let field = Call::new("util.IntParameter").kwarg("name", "priority");
@@ -183,7 +183,7 @@ pub(super) fn change_sources(pipeline: &Pipeline, name: &Name, master: &Master) 
             .kwarg_opt_at(
                 "password_file",
                 path.key("password-file"),
-                submit.password_file.as_deref(),
+                submit.password_file.as_ref().map(AbsoluteFile::as_str),
             );
         sources.push(object(path, "sendchange", call));
     }

@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::templates::Templates;
-use crate::config::{self, Builder, Folder, Path, Revision};
+use crate::config::{self, Branch, Builder, Folder, Path, Revision};
 use crate::finding::Code;
 use crate::pipeline::Checkout;
 
@@ -12,8 +12,14 @@ pub(super) fn resolve(
     path: &Path,
     checkout: &config::Checkout,
 ) -> Option<Checkout> {
-    let url = templates.safe(&path.key("url"), checkout.url.as_str());
-    let branch = templates.safe(&path.key("branch"), checkout.branch.as_str());
+    let fdroiddata = &templates.context.config.fdroiddata;
+    let (url, branch) = match &checkout.url {
+        Some(url) => (url.as_str(), "master"),
+        None => (fdroiddata.url.url().as_str(), fdroiddata.branch.as_str()),
+    };
+    let branch = checkout.branch.as_ref().map_or(branch, Branch::as_str);
+    let url = templates.safe(&path.key("url"), url);
+    let branch = templates.safe(&path.key("branch"), branch);
     if checkout.depth.is_some() && checkout.revision == Revision::Change {
         templates.context.at_value(
             Code::ConfigValue,

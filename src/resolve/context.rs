@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::{self, Access, Config, Document, MOST_FINDINGS, Name, Path};
 use crate::finding::{Code, Finding};
-use crate::text::{list, nearest, plural, shown};
+use crate::text::{remedy, shown};
 
 /// What the checks of one description share.
 pub(super) struct Context<'a, 't> {
@@ -54,11 +54,7 @@ impl Context<'_, '_> {
             return;
         }
         let known: Vec<&str> = known.into_iter().collect();
-        let help = match nearest(name, &known) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None if known.is_empty() => format!("there are no {} here", plural(what)),
-            None => format!("the {} here are {}", plural(what), list(&known)),
-        };
+        let help = remedy(what, name, &known);
         let message = format!("there is no {what} `{}`", shown(name));
         if is_key {
             self.at_key(Code::UnknownName, path, message, help);

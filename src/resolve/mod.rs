@@ -1,6 +1,7 @@
 //! The stage `resolve`: names become what they refer to. [`pipeline`] does so for the pipeline
 //! description, [`apps`] for the sources of apps.
 
+pub mod alternatives;
 pub mod apps;
 mod checkouts;
 mod context;
@@ -12,7 +13,7 @@ pub mod pipeline;
 mod properties;
 mod reporters;
 mod running;
+mod step_name;
 mod steps;
 mod templates;
-mod variants;
 mod web;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::context::{Context, locks_of};
-use super::{forms, graph, machines, output, properties, reporters, steps, variants, web};
+use super::{forms, graph, machines, output, properties, reporters, steps, web};
 use crate::config::{self, Config, Document, Name, Path, Places, Trigger};
 use crate::finding::{Code, Finding, Severity};
 use crate::pipeline::{Builder, Master, Pipeline, Scheduler};
@@ -75,10 +75,10 @@ pub fn resolve(
                 on: scheduler.on.clone(),
                 builders: scheduler.builders.clone(),
                 priority: scheduler.priority,
-                settle: scheduler.settle.clone(),
+                quiet_time: scheduler.quiet_time.clone(),
                 checks_per_day: scheduler.checks_per_day,
-                having: scheduler.having.clone(),
-                lacking: scheduler.lacking.clone(),
+                with_properties: scheduler.with_properties.clone(),
+                without_properties: scheduler.without_properties.clone(),
                 branches: scheduler.branches.clone(),
                 files: scheduler.files.clone(),
                 properties: scheduler.properties.clone(),
@@ -87,15 +87,12 @@ pub fn resolve(
         }
     }
     reporters::resolve(&mut context, &homes, &mut masters);
-    let unchosen = variants::check(&mut context);
     let mut findings = context.findings;
     findings.sort_by(|a, b| a.place.cmp(&b.place));
     findings.dedup();
     if findings.iter().any(|finding| finding.severity == Severity::Error) {
         return Err(findings);
     }
-    // Only now, so that what is not chosen today is checked all the same.
-    variants::leave_out(&mut masters, &unchosen);
     let pipeline = Pipeline {
         fdroiddata: config.fdroiddata.clone(),
         apps: config.apps.clone(),
@@ -114,9 +111,9 @@ fn check_change_keys(context: &mut Context<'_, '_>, name: &Name, scheduler: &con
     let waits_for_changes =
         matches!(scheduler.on, Trigger::AppSource | Trigger::Fdroiddata | Trigger::Submitted(_));
     let keys = [
-        ("settle", scheduler.settle.is_some()),
-        ("having", !scheduler.having.is_empty()),
-        ("lacking", !scheduler.lacking.is_empty()),
+        ("quiet-time", scheduler.quiet_time.is_some()),
+        ("with-properties", !scheduler.with_properties.is_empty()),
+        ("without-properties", !scheduler.without_properties.is_empty()),
         ("files", !scheduler.files.is_empty()),
     ];
     check_filtered_properties(context, &path, scheduler);
@@ -155,7 +152,10 @@ fn check_filtered_properties(
     let config = context.config;
     let builders = scheduler.builders.iter().filter_map(|name| config.builders.get(name));
     let known: BTreeSet<&Name> = builders.flat_map(|builder| builder.properties.keys()).collect();
-    for (key, names) in [("having", &scheduler.having), ("lacking", &scheduler.lacking)] {
+    for (key, names) in [
+        ("with-properties", &scheduler.with_properties),
+        ("without-properties", &scheduler.without_properties),
+    ] {
         for (i, name) in names.iter().enumerate().filter(|(_, name)| !known.contains(name)) {
             let known = known.iter().map(|name| name.as_str());
             context.unknown(&path.key(key).index(i), false, "property", name.as_str(), known);

@@ -78,7 +78,7 @@ pub(super) fn check_given(
         }
     }
     let comes = |property: &Name| match scheduler.on {
-        Trigger::Submitted(_) | Trigger::Person => true,
+        Trigger::Submitted(_) | Trigger::Force => true,
         Trigger::AppSource => property.as_str() == PACKAGE_NAME,
         Trigger::After(ref builder) | Trigger::AfterFailure(ref builder) => config
             .builders

@@ -24,12 +24,6 @@ pub(super) fn resolve<'a>(
         }
         if let Some(mail) = &reporter.mail {
             let path = path.key("mail");
-            let addresses = std::iter::once((path.key("from"), &mail.from))
-                .chain(mail.to.iter().enumerate().map(|(i, to)| (path.key("to").index(i), to)));
-            for (path, address) in addresses.filter(|(_, address)| !is_address(address)) {
-                let message = format!("`{}` is no mail address", crate::text::shown(address));
-                context.at_value(Code::ConfigValue, &path, message, "write it as `name@host`");
-            }
             if mail.user.is_some() != mail.password.is_some() {
                 context.at_value(
                     Code::ConfigMissingKey,
@@ -45,13 +39,4 @@ pub(super) fn resolve<'a>(
             master.reporters.insert(name.clone(), reporter.clone());
         }
     }
-}
-
-/// One mailbox without a name, as mail servers take it; nothing that could be a second header.
-fn is_address(text: &str) -> bool {
-    let plain = |c: char| c.is_ascii_graphic() && !"<>()[],;:\\\"".contains(c);
-    text.chars().all(plain)
-        && text
-            .split_once('@')
-            .is_some_and(|(user, host)| !user.is_empty() && !host.is_empty() && !host.contains('@'))
 }

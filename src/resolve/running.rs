@@ -2,6 +2,7 @@
 
 use super::context::Context;
 use super::properties::{BUILDBOT_PROPERTIES, check_property, mismatch};
+use super::step_name::name_of;
 use crate::config::{Builder, Path, Step};
 use crate::finding::Code;
 use crate::pipeline::SetProperty;
@@ -79,16 +80,20 @@ pub(super) fn check_saved(
     step: &Step,
     saved: &str,
 ) {
-    let named = |step: &&Step| step.name.as_deref() == Some(saved);
-    let before = builder.steps.iter().take_while(|other| !std::ptr::eq(*other, step));
-    if before.filter(named).count() > 0 {
-        return;
+    let config = context.config;
+    let names: Vec<String> = builder.steps.iter().map(|step| name_of(config, step)).collect();
+    let own = builder.steps.iter().position(|other| std::ptr::eq(other, step)).unwrap_or_default();
+    let found: Vec<usize> = (0..names.len()).filter(|i| names[*i] == saved).collect();
+    match found.as_slice() {
+        [one] if *one < own => {}
+        [_] => {
+            let message = format!("the step `{}` has not run when this one does", shown(saved));
+            context.at_value(Code::ConfigValue, path, message, "put this step after that one");
+        }
+        [] => context.unknown(path, false, "step", saved, names.iter().map(String::as_str)),
+        _ => {
+            let message = format!("{} steps are named `{}`", found.len(), shown(saved));
+            context.at_value(Code::Duplicate, path, message, "give the one that is meant a `name`");
+        }
     }
-    if builder.steps.iter().any(|step| named(&step)) {
-        let message = format!("the step `{}` has not run when this one does", shown(saved));
-        context.at_value(Code::ConfigValue, path, message, "put this step after that one");
-        return;
-    }
-    let names = builder.steps.iter().filter_map(|step| step.name.as_deref());
-    context.unknown(path, false, "named step", saved, names);
 }

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::context::Context;
 use super::properties::check_property;
+use super::step_name::name_of;
 use super::templates::Templates;
 use super::{checkouts, running};
 use crate::config::{self, Access, Builder, EnvName, Name, Path, PropertyType, TimeLimit};
 use crate::finding::Code;
 use crate::pipeline::{Action, Step, Variable};
-use crate::template::Part;
 use crate::text::{list, shown};
 
 /// The variables of all steps of a builder, and the steps.
@@ -100,7 +100,7 @@ fn resolve_step(
             "give just one of `run`, `run-on-master`, `git`, `upload`, `download` and `save-log`",
         );
     }
-    let (kind, action) = actions.pop()?;
+    let (_, action) = actions.pop()?;
     let mut templates = Templates { context, builder };
     let env = templates.env(&path.key("env"), &step.env);
     let workdir = step.workdir.as_ref();
@@ -114,7 +114,7 @@ fn resolve_step(
     };
     Some(Step {
         origin: path.clone(),
-        name: step.name.clone().unwrap_or_else(|| name_of(kind, &action)),
+        name: name_of(context.config, step),
         action,
         workdir,
         env,
@@ -173,35 +173,11 @@ fn check_limit(context: &mut Context<'_, '_>, path: &Path, builder: &Builder, li
     }
 }
 
-/// The first two plain words of a command, or what else a step does. Buildbot cuts names at 50.
-fn name_of(kind: &str, action: &Action) -> String {
-    let name = match action {
-        Action::Run(words) | Action::RunOnMaster(words) => words
-            .iter()
-            .take(2)
-            .filter_map(|word| match word.parts() {
-                [Part::Text(text)] if !text.starts_with('-') => Some(text.as_str()),
-                _ => None,
-            })
-            .collect::<Vec<_>>()
-            .join(" "),
-        Action::Checkout(checkout) => match checkout.url.parts() {
-            [Part::Text(url)] => {
-                let path = url.trim_end_matches('/').trim_end_matches(".git");
-                format!("git {}", path.rsplit('/').next().unwrap_or_default())
-            }
-            _ => "git checkout".to_owned(),
-        },
-        Action::Upload { .. } | Action::Download { .. } | Action::SaveLog { .. } => kind.to_owned(),
-    };
-    name.chars().take(50).collect()
-}
-
 fn check_locks(context: &mut Context<'_, '_>, path: &Path, locks: &BTreeMap<Name, Access>) {
     let config = context.config;
     let known = &config.locks;
     for (name, access) in locks {
-        let most = known.get(name).and_then(|lock| lock.sharers);
+        let most = known.get(name).and_then(|lock| lock.max_holders);
         if let (Access::Share(share), Some(most)) = (access, most)
             && *share > most
         {
@@ -209,7 +185,7 @@ fn check_locks(context: &mut Context<'_, '_>, path: &Path, locks: &BTreeMap<Name
                 Code::ConfigValue,
                 &path.key("locks").key(name.as_str()),
                 format!("the lock `{}` has {most} shares only", name.as_str()),
-                "take fewer, or raise its `sharers`",
+                "take fewer, or raise its `max-holders`",
             );
         }
     }

@@ -40,11 +40,13 @@ pub(super) fn check(context: &mut Context<'_, '_>) {
                 "give `password-file`, where the master writes it, or `password`, or both",
             );
         }
-        let submit = master.submit.as_ref().map(|submit| ("submit", &submit.listen));
-        let listens = [("workers", &master.workers), ("web", &master.web.listen)];
-        for (what, listen) in listens.into_iter().chain(submit) {
-            let path =
-                if what == "workers" { path.key(what) } else { path.key(what).key("listen") };
+        let submit = master.submit.as_ref();
+        let submit = submit.map(|submit| (path.key("submit").key("listen"), &submit.listen));
+        let listens = [
+            (path.key("worker-listen"), &master.worker_listen),
+            (path.key("web").key("listen"), &master.web.listen),
+        ];
+        for (path, listen) in listens.into_iter().chain(submit) {
             take(context, &mut taken, &path, name, listen);
         }
     }
@@ -84,11 +86,11 @@ fn check_users(context: &mut Context<'_, '_>, path: &Path, master: &Master) {
     let path = path.key("web");
     let web = &master.web;
     let dashboard = web.views.iter().position(|view| *view == View::Dashboard);
-    if let Some(i) = dashboard.filter(|_| web.allow.look.is_some()) {
+    if let Some(i) = dashboard.filter(|_| web.allow.view.is_some()) {
         context.at_value(
             Code::ConfigValue,
             &path.key("views").index(i),
-            "the dashboard shows itself to everybody, whatever `allow.look` says",
+            "the dashboard shows itself to everybody, whatever `allow.view` says",
             "delete one of the two",
         );
     }
@@ -126,7 +128,7 @@ fn check_users(context: &mut Context<'_, '_>, path: &Path, master: &Master) {
         web.users.values().flat_map(|user| &user.roles).chain(granted).collect();
     let allow = &web.allow;
     let asked = [
-        ("look", allow.look.as_deref().unwrap_or_default()),
+        ("view", allow.view.as_deref().unwrap_or_default()),
         ("force", &allow.force),
         ("stop", &allow.stop),
         ("manage", &allow.manage),

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use fdroid_bb::compile::{self, Detail};
+use fdroid_bb::config::Sources;
 use fdroid_bb::diff::{Apps, Causes, Diff};
 use fdroid_bb::load::Tree;
 use fdroid_bb::model::Model;
@@ -21,6 +22,12 @@ pub struct State {
 
 /// Compiles both. `NAME` in metadata is the name.
 pub fn state(description: &str, metadata: Metadata<'_>) -> State {
+    let sources = Sources::of_text("fdroid-bb.toml", description).unwrap();
+    of_sources(sources, metadata)
+}
+
+/// The same of a description of several files.
+pub fn of_sources(sources: Sources, metadata: Metadata<'_>) -> State {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("metadata")).unwrap();
     for (name, text) in metadata {
@@ -29,7 +36,7 @@ pub fn state(description: &str, metadata: Metadata<'_>) -> State {
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(file, text.replace("NAME", name)).unwrap();
     }
-    let description = compile::describe("fdroid-bb.toml", description).unwrap();
+    let description = compile::describe(sources).unwrap();
     let tree = Tree::open(Path::new(folder.path()), None).unwrap();
     let apps = compile::apps(&description, &tree, Detail::Whole, &|_, _| ()).unwrap();
     let files = compile::output(&description.pipeline, &apps.pollers()).unwrap();

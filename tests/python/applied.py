@@ -26,7 +26,7 @@ url = "https://gitlab.com/fdroid/fdroiddata.git"
 [masters.main]
 title = "Apply"
 url = "http://127.0.0.1:WWW_PORT/"
-workers = "127.0.0.1:PB_PORT"
+worker-listen = "127.0.0.1:PB_PORT"
 
 [masters.main.web]
 listen = "127.0.0.1:WWW_PORT"
@@ -49,7 +49,7 @@ on = "app-source"
 builders = ["check"]
 
 [schedulers.force]
-on = "person"
+on = "force"
 builders = ["check"]
 """
 

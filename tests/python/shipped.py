@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import sqlite3
@@ -76,6 +77,25 @@ class Source:
         self.git("commit", "-qm", f"version {name}")
         self.git("tag", f"v{name}")
         self.git("push", "-q", "--force", "--tags", "origin", "main")
+
+
+def site(lines: Mapping[str, object], build: str = "whole", updates: str = "push") -> str:
+    """A site's own file on top of F-Droid's pipelines: what it chooses, and other keys."""
+    chosen = {"choices.build.chosen": build, "choices.updates.chosen": updates}
+    every = {"base": "f-droid", **chosen, **lines}
+    return "".join(f"{key} = {toml(value)}\n" for key, value in every.items())
+
+
+def toml(value: object) -> str:
+    """A value as TOML writes it."""
+    match value:
+        case dict():
+            return "{ " + ", ".join(f"{key} = {toml(inner)}" for key, inner in value.items()) + " }"
+        case list():
+            return "[" + ", ".join(map(toml, value)) + "]"
+        case _:
+            # Texts, numbers and truth are written alike.
+            return json.dumps(value)
 
 
 def fdroiddata(server: Server, checkout: Path, builds: Mapping[Source, str]) -> Repository:

@@ -184,7 +184,7 @@ def test_another_description_decides_anew(bare: Path, tmp_path: Path) -> None:
     assert check(bare, cache) == full
     config = tmp_path / "other.toml"
     text = (ROOT / "fdroid-bb.toml").read_text()
-    config.write_text(text.replace('"RepoManifest", "HTTP"]', '"RepoManifest"]'))
+    config.write_text(f'{text}apps.update-check-modes = ["Tags", "RepoManifest"]\n')
     command = [PROGRAM, "check", "--config", str(config), "--fdroiddata", str(bare)]
     other = [
         subprocess.run(

@@ -147,7 +147,7 @@ local = {}
 
 [locks.repo]
 [locks.two]
-sharers = 2
+max-holders = 2
 
 [builders.everything]
 workers = ["local"]
@@ -313,7 +313,7 @@ on = { daily = "02:30" }
 builders = ["nightly"]
 
 [schedulers.force]
-on = "person"
+on = "force"
 builders = ["everything", "first", "continues", "stops", "slow", "alone", "together"]
 """
 

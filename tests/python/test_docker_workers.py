@@ -42,7 +42,7 @@ allow-hosts = ["127.0.0.1"]
 [masters.main]
 title = "Containers"
 url = "http://127.0.0.1:WWW_PORT/"
-workers = "BRIDGE:PB_PORT"
+worker-listen = "BRIDGE:PB_PORT"
 
 [masters.main.web]
 listen = "127.0.0.1:WWW_PORT"
@@ -96,7 +96,7 @@ on = "app-source"
 builders = ["check"]
 
 [schedulers.button]
-on = "person"
+on = "force"
 builders = ["check"]
 """
 

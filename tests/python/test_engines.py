@@ -26,7 +26,7 @@ url = "https://git.example.org/fdroiddata.git"
 [masters.main]
 title = "far engine"
 url = "http://127.0.0.1:WWW/"
-workers = "BRIDGE:PB"
+worker-listen = "BRIDGE:PB"
 
 [masters.main.web]
 listen = "127.0.0.1:WWW"
@@ -47,7 +47,7 @@ workers = ["tls"]
 steps = [{ name = "say", run = ["echo", "in a container"] }]
 
 [schedulers.force]
-on = "person"
+on = "force"
 builders = ["over-tls"]
 """
 

@@ -30,7 +30,7 @@ poll-interval = "1s"
 [masters.features]
 title = "features"
 url = "http://localhost:WWW/"
-workers = "127.0.0.1:PB"
+worker-listen = "127.0.0.1:PB"
 
 [masters.features.web]
 listen = "127.0.0.1:WWW"
@@ -207,7 +207,7 @@ builders = ["tells"]
 
 # Of a lock with three shares, one build takes two: two of these never run at once.
 [locks.shares]
-sharers = 3
+max-holders = 3
 
 [builders.heavy]
 workers = ["local"]
@@ -232,17 +232,17 @@ master = "features"
 local = {}
 
 [schedulers.soon]
-on = "person"
+on = "force"
 priority = 10
 builders = ["queues"]
 
 [schedulers.later]
-on = "person"
+on = "force"
 priority = -10
 builders = ["queues"]
 
 [schedulers.force]
-on = "person"
+on = "force"
 builders = ["sets", "retries", "checks-out", "fails", "heavy"]
 
 # A server is told of these.
@@ -252,7 +252,7 @@ properties.name = { type = "word" }
 steps = [{ run = ["test", "{name}", "=", "well"] }]
 
 [schedulers.tell]
-on = "person"
+on = "force"
 builders = ["told"]
 
 [reporters.hook]
@@ -260,7 +260,7 @@ builders = ["told"]
 http = { url = "HOOK/builds/", headers = { X-Token = { secret = "hook" } } }
 
 [schedulers.form]
-on = "person"
+on = "force"
 builders = ["forms", "other-forms"]
 """
 

@@ -29,7 +29,7 @@ name = "look"
 run = ["true"]
 
 [schedulers.inside]
-on = "person"
+on = "force"
 builders = ["inside"]
 """
 

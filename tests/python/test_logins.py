@@ -26,7 +26,7 @@ url = "https://git.example.org/fdroiddata.git"
 [masters.login]
 title = "login"
 url = "http://127.0.0.1:WWW/"
-workers = "127.0.0.1:PB"
+worker-listen = "127.0.0.1:PB"
 
 [masters.login.web]
 listen = "127.0.0.1:WWW"
@@ -45,7 +45,7 @@ workers = ["local"]
 steps = [{ run = ["true"] }]
 
 [schedulers.force]
-on = "person"
+on = "force"
 builders = ["build"]
 """
 

@@ -21,11 +21,11 @@ import pytest
 
 from browser import page_text
 from conftest import BUILDSERVER_BOX, CHECKUPDATES_IMAGE
-from masters import PATIENCE, ROOT, Master, free_ports, put_secrets, wait_for
+from masters import PATIENCE, Master, free_ports, put_secrets, wait_for
 from other_user import files, readable
 from program import generate
 from repositories import Server
-from shipped import PUSH, Source, edited, fdroiddata, polled
+from shipped import PUSH, Source, fdroiddata, polled, site
 from vagrants import destroy, domains
 
 # Docker's default bridge: containers and virtual machines reach this machine there.
@@ -87,28 +87,30 @@ class World:
         self._make_repository()
 
     def _generate(self, folder: Path) -> Path:
-        text = edited(
-            (ROOT / "fdroid-bb.toml").read_text(),
-            {
-                "https://gitlab.com/fdroid/fdroiddata.git": self.data.url,
-                "http.https://gitlab.com/.extraHeader": f"http.{self.data.url}.extraHeader",
-                'password-file = "/tmp/': f'password-file = "{folder}/',
-                'schemes = ["https"]': 'schemes = ["http"]',
-                "allow-hosts = []": f'allow-hosts = ["{BRIDGE}"]',
-                'poll-interval = "6h"': 'poll-interval = "2s"',
-                'settle = "2min"': 'settle = "1s"',
-                'box = "buildserver-worker"': f'box = "{BUILDSERVER_BOX}"',
-                'memory = "12GiB", cpus = 4': 'memory = "1GiB", cpus = 1',
-                "fdroid-bb/checkupdates:latest": CHECKUPDATES_IMAGE,
-                'memory = "4GiB"': 'memory = "1GiB"',
-                '"https://buildserver.f-droid.org/"': '"http://127.0.0.1:8010/"',
-                '"https://checkupdates.f-droid.org/"': '"http://127.0.0.1:8011/"',
-            },
-        )
-        for port, free in self.ports.items():
-            text = text.replace(f":{port}", f":{free}")
+        ports = {port: f"127.0.0.1:{free}" for port, free in self.ports.items()}
+        lines = {
+            "fdroiddata.url": self.data.url,
+            "values.pusher.GIT_CONFIG_KEY_0": f"http.{self.data.url}.extraHeader",
+            "masters.buildserver.url": "http://127.0.0.1:8010/",
+            "masters.buildserver.worker-listen": ports["9989"],
+            "masters.buildserver.web.listen": ports["8010"],
+            "masters.buildserver.submit.listen": ports["9999"],
+            "masters.buildserver.submit.password-file": str(self.password),
+            "masters.checkupdates.url": "http://127.0.0.1:8011/",
+            "masters.checkupdates.worker-listen": f"{BRIDGE}:{self.ports['9990']}",
+            "masters.checkupdates.web.listen": ports["8011"],
+            "remotes.schemes": ["http"],
+            "remotes.allow-hosts": [BRIDGE],
+            "apps.poll-interval": "2s",
+            "schedulers.app-source.quiet-time": "1s",
+            "workers.buildserver.vagrant.box": BUILDSERVER_BOX,
+            "workers.buildserver.vagrant.memory": "1GiB",
+            "workers.buildserver.vagrant.cpus": 1,
+            "workers.checkupdates.docker.image": CHECKUPDATES_IMAGE,
+            "workers.checkupdates.docker.memory": "1GiB",
+        }
         config = folder / "fdroid-bb.toml"
-        config.write_text(text)
+        config.write_text(site(lines))
         return generate(config, folder / "fdroiddata", folder / "out")
 
     def _make_repository(self) -> None:

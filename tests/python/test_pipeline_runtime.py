@@ -32,7 +32,9 @@ CYCLE = "8c3a3b0d0e9f4c51a7a7f14b6bd5b2c1"
 SECRET = "shown to nobody"
 
 CONFIG = r"""
-variants = ["first"]
+[choices.way]
+of = ["first", "second"]
+chosen = "first"
 
 [fdroiddata]
 url = "https://gitlab.com/fdroid/fdroiddata.git"
@@ -40,7 +42,7 @@ url = "https://gitlab.com/fdroid/fdroiddata.git"
 [masters.main]
 title = "Queue"
 url = "http://127.0.0.1:WWW_PORT/"
-workers = "127.0.0.1:PB_PORT"
+worker-listen = "127.0.0.1:PB_PORT"
 submit = { listen = "127.0.0.1:SUBMIT_PORT", user = "fdroid", password-file = "PASSWORD_FILE" }
 
 [masters.main.web]
@@ -57,6 +59,7 @@ master = "main"
 local = {}
 
 [workers.unchosen]
+when.way = "second"
 master = "main"
 local = {}
 
@@ -85,7 +88,7 @@ timeout = { property = "timeout", default = "1min" }
 save-log = { step = "build", to = "logs/{packageName}_{versionCode}.log" }
 
 [builders.other-build]
-variant = "second"
+when.way = "second"
 workers = ["unchosen"]
 properties.packageName = { type = "app-id" }
 properties.versionCode = { type = "integer" }
@@ -93,7 +96,6 @@ properties.timeout = { type = "seconds", optional = true }
 steps = [{ run = ["true"] }]
 
 [builders.look]
-variant = "first"
 workers = ["two"]
 page = "packageName"
 collapse = ["packageName"]
@@ -106,18 +108,18 @@ run = ["sleep", "0{pause}"]
 
 [schedulers.news]
 on = { submitted = "build" }
-lacking = ["buildCycleUuid"]
+without-properties = ["buildCycleUuid"]
 priority = 10
 builders = ["other-build", "build"]
 
 [schedulers.cycle]
 on = { submitted = "build" }
-having = ["buildCycleUuid"]
+with-properties = ["buildCycleUuid"]
 builders = ["build"]
 
 [schedulers.tags]
 on = { submitted = "tag" }
-settle = "6s"
+quiet-time = "6s"
 builders = ["look"]
 
 [schedulers.at-once]
@@ -125,7 +127,7 @@ on = { submitted = "at-once" }
 builders = ["look"]
 
 [schedulers.button]
-on = "person"
+on = "force"
 priority = 20
 builders = ["build", "look"]
 

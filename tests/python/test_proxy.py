@@ -69,7 +69,7 @@ def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxied]:
         'url = "http://localhost:8010/"', f'url = "http://127.0.0.1:{port}/buildbot/"'
     )
     text = text.replace(
-        "[masters.example]", f'[masters.example]\nworkers = "127.0.0.1:{worker_port}"'
+        "[masters.example]", f'[masters.example]\nworker-listen = "127.0.0.1:{worker_port}"'
     )
     text = text.replace(
         "[masters.example.web]",

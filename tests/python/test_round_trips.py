@@ -45,7 +45,7 @@ allow-hosts = ["127.0.0.1"]
 [masters.main]
 title = "Round trips"
 url = "http://127.0.0.1:WWW_PORT/"
-workers = "127.0.0.1:PB_PORT"
+worker-listen = "127.0.0.1:PB_PORT"
 
 [masters.main.web]
 listen = "127.0.0.1:WWW_PORT"
@@ -127,7 +127,7 @@ GATE = "while ! test -e FOLDER/gate/open; do sleep 0.1; done"
 def locks(sharers: int) -> str:
     lock = 'locks = { narrow = "shared" }'
     return (
-        f"\n[locks.narrow]\nsharers = {sharers}\n"
+        f"\n[locks.narrow]\nmax-holders = {sharers}\n"
         + builder("locked-1", "vm", GATE, lock)
         + builder("locked-2", "other", GATE, lock)
     )
@@ -192,9 +192,15 @@ OBJECTS = [
         builder("paged", "vm", "echo b", PACKAGE),
         builder("paged", "vm", "echo c", PAGE, PACKAGE),
     ),
-    # variant, see VARIANTS
-    3 * (builder("varied", "vm", "true", 'variant = "chosen"'),),
-    3 * (builder("left", "vm", "true", 'variant = "another"'),),
+    # choice, see CHOSEN
+    (
+        2 * (builder("varied", "vm", "true", 'when.way = "chosen"'),)
+        + (builder("varied", "vm", "true"),)
+    ),
+    (
+        2 * (builder("left", "vm", "true", 'when.way = "another"'),)
+        + (builder("left", "vm", "true"),)
+    ),
     # what is needed to show the others
     3 * (worker("vm") + worker("other") + worker("third"),),
     3 * (builder("sent", "vm", "true"),),
@@ -203,7 +209,7 @@ OBJECTS = [
     3 * (builder("polled", "other", "true", PACKAGE),),
     3 * (scheduler("sources", '"app-source"', "polled"),),
 ]
-VARIANTS = ['"chosen"', '"another"', '"chosen", "another"']
+CHOSEN = ["chosen", "another", "chosen"]
 
 # Which tags of the app count.
 APPS = ["^a", None, "^c"]
@@ -256,8 +262,9 @@ class World:
             )
             objects, count = re.subn(block, "", objects, flags=re.DOTALL)
             assert count == 1, name
-        text = f"variants = [{VARIANTS[which]}]\n{HEAD}{objects}"
-        text += scheduler("button", '"person"', *re.findall(r"\n\[builders\.(.*)\]\n", text))
+        choice = f'choices.way = {{ of = ["chosen", "another"], chosen = "{CHOSEN[which]}" }}\n'
+        text = f"{choice}{HEAD}{objects}"
+        text += scheduler("button", '"force"', *re.findall(r"\n\[builders\.(.*)\]\n", text))
         text = re.sub(r"KIND\((.*)\)", lambda m: KINDS[self.kind].replace("MEMORY", m[1]), text)
         for name, value in self.values.items():
             text = text.replace(name, value)
@@ -492,7 +499,7 @@ def test_a_page(world: World, trip: str) -> None:
     assert build["builderid"] == world.master.builderid(APP)
 
 
-def test_a_variant(world: World, trip: str) -> None:
+def test_a_choice(world: World, trip: str) -> None:
     world.build("varied")
     if trip == "c":
         world.build("left")

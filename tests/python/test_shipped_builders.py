@@ -13,17 +13,17 @@ import os
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from masters import ROOT, Master, free_ports, put_secrets, wait_for
+from masters import Master, free_ports, put_secrets, wait_for
 from other_user import files, readable
 from program import generate
 from repositories import Server
-from shipped import PUSH, Source, edited, fdroiddata, polled
+from shipped import PUSH, Source, fdroiddata, polled, site
 
 PASSWORD = "correct horse battery staple"
 SUCCESS, WARNINGS, FAILURE, SKIPPED, EXCEPTION, RETRY, CANCELLED = range(7)
@@ -58,7 +58,14 @@ class Shipped:
     """A master of F-Droid's description, all workers local, `fdroid` from `programs`."""
 
     def __init__(
-        self, folder: Path, programs: Path, changes: dict[str, str], name: str = "buildserver"
+        self,
+        folder: Path,
+        programs: Path,
+        changes: Mapping[str, object],
+        name: str = "buildserver",
+        *,
+        build: str = "whole",
+        updates: str = "push",
     ) -> None:
         self.folder = folder
         self.server = Server(folder / "repositories", push=PUSH)
@@ -69,25 +76,23 @@ class Shipped:
         self.data = fdroiddata(self.server, checkout, builds)
         www, pb, submit, www2, pb2 = free_ports(5)
         server = f"http://127.0.0.1:{self.server.port}/"
-        text = edited(
-            (ROOT / "fdroid-bb.toml").read_text(),
-            {
-                "https://gitlab.com/fdroid/fdroiddata.git": self.data.url,
-                'password-file = "/tmp/': f'password-file = "{folder}/',
-                "127.0.0.1:8010": f"127.0.0.1:{www}",
-                "127.0.0.1:9989": f"127.0.0.1:{pb}",
-                "127.0.0.1:9999": f"127.0.0.1:{submit}",
-                "127.0.0.1:8011": f"127.0.0.1:{www2}",
-                "172.17.0.1:9990": f"127.0.0.1:{pb2}",
-                '"https://buildserver.f-droid.org/"': f'"http://127.0.0.1:{www}/"',
-                '"https://checkupdates.f-droid.org/"': f'"http://127.0.0.1:{www2}/"',
-                "http.https://gitlab.com/.extraHeader": f"http.{server}.extraHeader",
-                "https://gitlab.com/checkupdates-bot/fdroiddata.git": f"{server}fork.git",
-                'schemes = ["https"]': 'schemes = ["http"]',
-                "allow-hosts = []": 'allow-hosts = ["127.0.0.1"]',
-                **changes,
-            },
-        )
+        lines = {
+            "fdroiddata.url": self.data.url,
+            "masters.buildserver.url": f"http://127.0.0.1:{www}/",
+            "masters.buildserver.web.listen": f"127.0.0.1:{www}",
+            "masters.buildserver.worker-listen": f"127.0.0.1:{pb}",
+            "masters.buildserver.submit.listen": f"127.0.0.1:{submit}",
+            "masters.buildserver.submit.password-file": f"{folder}/sendchange/passwd",
+            "masters.checkupdates.url": f"http://127.0.0.1:{www2}/",
+            "masters.checkupdates.web.listen": f"127.0.0.1:{www2}",
+            "masters.checkupdates.worker-listen": f"127.0.0.1:{pb2}",
+            "values.pusher.GIT_CONFIG_KEY_0": f"http.{server}.extraHeader",
+            "values.fork": f"{server}fork.git",
+            "remotes.schemes": ["http"],
+            "remotes.allow-hosts": ["127.0.0.1"],
+            **changes,
+        }
+        text = site(lines, build, updates)
         config = folder / "fdroid-bb.toml"
         config.write_text(text)
         masters = generate(config, checkout, folder / "out")
@@ -131,7 +136,7 @@ def staged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shipped]:
     programs.mkdir()
     (programs / "fdroid").write_text(STAND_IN.replace("FOLDER", str(folder)))
     (programs / "fdroid").chmod(0o755)
-    shipped = Shipped(folder, programs, {'variants = ["whole", "push"]': 'variants = ["stages"]'})
+    shipped = Shipped(folder, programs, {}, build="stages")
     with shipped.master:
         yield shipped
     shipped.server.close()
@@ -146,7 +151,7 @@ def called(shipped: Shipped) -> list[str]:
 
 
 def test_stage_by_stage(staged: Shipped) -> None:
-    build = staged.build("build-in-stages")
+    build = staged.build("build")
     assert build["results"] == SUCCESS, staged.master.steps(build)
     assert called(staged) == STAGES
     assert (staged.repository / "unsigned/org.example.tiny_1.apk").read_text() == "apk\n"
@@ -154,7 +159,7 @@ def test_stage_by_stage(staged: Shipped) -> None:
 
 
 def test_others_can_read_what_is_made_for_them_and_nothing_else(staged: Shipped) -> None:
-    assert staged.build("build-in-stages")["results"] == SUCCESS
+    assert staged.build("build")["results"] == SUCCESS
     staged.press("force-repository", "update")
     wait_for("the update and the deploy", lambda: (staged.repository / "repo").exists())
     wait_for("their end", lambda: _idle(staged.master))
@@ -175,7 +180,7 @@ def test_others_can_read_what_is_made_for_them_and_nothing_else(staged: Shipped)
 @pytest.mark.parametrize("stage", STAGES[:-1])
 def test_the_machine_is_destroyed_whatever_failed_before(staged: Shipped, stage: str) -> None:
     (staged.folder / "fail").write_text(stage)
-    build = staged.build("build-in-stages")
+    build = staged.build("build")
     assert build["results"] == FAILURE
     assert called(staged) == [*STAGES[: STAGES.index(stage) + 1], "destroy"]
     (staged.folder / "fail").unlink()
@@ -184,7 +189,7 @@ def test_the_machine_is_destroyed_whatever_failed_before(staged: Shipped, stage:
 def test_the_machine_is_destroyed_when_the_build_is_stopped(staged: Shipped) -> None:
     wait = staged.folder / "wait-exec"
     wait.touch()
-    staged.press("force", "build-in-stages", packageName="org.example.tiny", versionCode=1)
+    staged.press("force", "build", packageName="org.example.tiny", versionCode=1)
     wait_for("the stage", lambda: (staged.folder / "called").exists(), 30)
     wait_for(
         "the stage",
@@ -218,7 +223,7 @@ def test_what_makes_the_repository_takes_turns_and_builds_do_not_wait(staged: Sh
     wait_for("the update", path.exists, 60)
     staged.press("force-repository", "deploy")
     staged.press("force-repository", "publish")
-    build = staged.build("build-in-stages")
+    build = staged.build("build")
     assert build["results"] == SUCCESS
     assert called(staged) == ["update", *STAGES]
     wait.unlink()
@@ -246,11 +251,10 @@ def _idle(master: Master) -> bool:
 def verifying(tmp_path_factory: pytest.TempPathFactory, fdroidserver: Path) -> Iterator[Shipped]:
     """With the real fdroidserver, but not `--on-server`: that takes sudo from its machine."""
     folder = tmp_path_factory.mktemp("verifying")
+    build = ["fdroid", "build", "-v", "--no-tarball", {"value": "app"}]
     changes = {
-        '"--on-server", ': "",
-        '\nworkers = ["buildserver"]\npage = "packageName"\ntimeout = "1h"': (
-            '\nworkers = ["repository"]\npage = "packageName"\ntimeout = "1h"'
-        ),
+        "step-lists.whole": [{"run": build}],
+        "builders.verify.workers": ["repository"],
     }
     shipped = Shipped(folder, fdroidserver, changes)
     with shipped.master:
@@ -295,6 +299,12 @@ def test_a_published_version_is_verified_and_the_report_is_kept(
     assert any(not result["verified"] for result in results)
 
 
+# Checks for updates without a container.
+LOCAL = {
+    "remove": ["workers.checkupdates.docker"],
+    "workers.checkupdates.local": {},
+}
+
 # Finds a new version in each run, once the gate is open.
 FINDS = """\
 #!/bin/sh
@@ -305,13 +315,11 @@ echo version >> found && git add found && git commit -qm found
 
 
 def test_one_refusal_of_the_forge_fails_neither_checkout_nor_push(tmp_path: Path) -> None:
-    text = (ROOT / "fdroid-bb.toml").read_text()
-    docker = text[text.index("[workers.checkupdates.docker]") :].split("\n\n")[0]
     programs = tmp_path / "bin"
     programs.mkdir()
     (programs / "fdroid").write_text(FINDS.replace("FOLDER", str(tmp_path)))
     (programs / "fdroid").chmod(0o755)
-    changes = {docker: "[workers.checkupdates.local]", 'pause = "10s"': 'pause = "1s"'}
+    changes = {**LOCAL, "values.again.pause": "1s"}
     shipped = Shipped(tmp_path, programs, changes, "checkupdates")
     busy, name = shipped.server.busy, shipped.data.path.name
     called, gate = tmp_path / "called", tmp_path / "gate"
@@ -337,15 +345,12 @@ def test_one_refusal_of_the_forge_fails_neither_checkout_nor_push(tmp_path: Path
 def test_what_is_new_is_pushed_to_the_fork_for_a_merge_request(
     tmp_path: Path, fdroidserver: Path
 ) -> None:
-    text = (ROOT / "fdroid-bb.toml").read_text()
-    docker = text[text.index("[workers.checkupdates.docker]") :].split("\n\n")[0]
     changes = {
-        'variants = ["whole", "push"]': 'variants = ["whole", "merge-request"]',
-        docker: "[workers.checkupdates.local]",
-        'poll-interval = "6h"': 'poll-interval = "1s"',
-        'settle = "2min"': 'settle = "1s"',
+        **LOCAL,
+        "apps.poll-interval": "1s",
+        "schedulers.app-source.quiet-time": "1s",
     }
-    shipped = Shipped(tmp_path, fdroidserver, changes, "checkupdates")
+    shipped = Shipped(tmp_path, fdroidserver, changes, "checkupdates", updates="merge-request")
     fork = shipped.server.repository("fork.git")
     # As GitLab takes the options that open a merge request.
     fork.git("config", "receive.advertisePushOptions", "true")

@@ -117,7 +117,7 @@ def watching(applied: Applied, folder: Path) -> list[str]:
     bare = folder / "mirror.git"
     clone = ["git", "clone", "-q", "--bare", str(applied.data), str(bare)]
     subprocess.run(clone, check=True, timeout=PATIENCE)
-    arguments = applied.arguments("apply", "--interval", "1", "--settle", "1")
+    arguments = applied.arguments("apply", "--interval", "1", "--quiet-time", "1")
     arguments[0] = "watch"
     arguments[arguments.index("--fdroiddata") + 1] = str(bare)
     return arguments

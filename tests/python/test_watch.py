@@ -33,7 +33,7 @@ class Watched:
         arguments = applied.arguments("apply")
         arguments[0] = "watch"
         arguments[arguments.index("--fdroiddata") + 1] = str(self.bare)
-        more = ["--interval", "1", "--settle", "1", "--metrics", str(self.metrics_file)]
+        more = ["--interval", "1", "--quiet-time", "1", "--metrics", str(self.metrics_file)]
         with self.log.open("w") as log:
             self.process = subprocess.Popen([PROGRAM, *arguments, *more], stdout=log, stderr=log)
 

@@ -7,22 +7,22 @@ from __future__ import annotations
 
 import json
 import subprocess
-import tomllib
 from pathlib import Path
 
 from applied import Applied, git
 from masters import PATIENCE, ROOT, wait_for
+from program import PROGRAM
 from repositories import Server
 
 
 def described() -> str:
     """The builder as it is shipped, on this description's worker."""
-    shipped = tomllib.loads((ROOT / "fdroid-bb.toml").read_text())
-    steps = shipped["builders"]["fdroiddata-watch"]["steps"]
-    lines = ["[builders.fdroiddata-watch]", 'workers = ["host"]', 'timeout = "10min"']
-    for step in steps:
-        lines.append("[[builders.fdroiddata-watch.steps]]")
-        lines += [f"{key} = {json.dumps(value)}" for key, value in step.items()]
+    command = [PROGRAM, "explain", "builder", "fdroiddata-watch", "--format", "json"]
+    said = subprocess.run(
+        command, check=True, capture_output=True, timeout=PATIENCE, cwd=ROOT
+    ).stdout
+    lines = [line["toml"] for line in json.loads(said)["lines"]]
+    lines[lines.index('workers = ["repository"]')] = 'workers = ["host"]'
     lines += ["[schedulers.fdroiddata]", 'on = "fdroiddata"', 'builders = ["fdroiddata-watch"]']
     return "\n".join(lines)
 

@@ -50,6 +50,9 @@ pub struct Inputs {
     /// The pipeline description
     #[arg(long, global = true, value_name = "FILE", default_value = "fdroid-bb.toml")]
     pub config: PathBuf,
+    /// A file on top of the description: what differs on this machine, such as one for trials
+    #[arg(long, global = true, value_name = "FILE")]
+    pub overlay: Option<PathBuf>,
     /// The root of fdroiddata: a checkout, a bare repository or a plain folder
     #[arg(long, global = true, value_name = "PATH", default_value = ".")]
     pub fdroiddata: PathBuf,
@@ -154,7 +157,7 @@ pub enum Command {
         interval: u64,
         /// How long there must be no further commit
         #[arg(long, value_name = "SECONDS", default_value = "5")]
-        settle: u64,
+        quiet_time: u64,
         /// Write metrics for Prometheus to FILE
         #[arg(long, value_name = "FILE")]
         metrics: Option<PathBuf>,
@@ -203,12 +206,17 @@ pub enum Command {
         #[arg(long, value_enum, default_value_t = Listing::Table)]
         format: Listing,
     },
-    /// Say why an app is polled or not, when, and what a change of it starts; or what a finding means
+    /// Say why an app is polled or not, when, and what a change of it starts; what a finding means;
+    /// or all that the description says of one thing
     #[command(after_help = EXIT_CODES)]
     Explain {
-        /// An application id, or a finding's code such as `repo-refused`
-        #[arg(value_name = "APPID|CODE")]
+        /// An application id, a finding's code such as `repo-refused`, or a kind of thing:
+        /// `builder`, `lock`, `master`, `reporter`, `scheduler` or `worker`
+        #[arg(value_name = "APPID|CODE|KIND")]
         what: String,
+        /// The thing of that kind: each line of it, with the file and line that it comes from
+        #[arg(value_name = "NAME")]
+        name: Option<String>,
         /// The tag to try; else `v1.2`
         #[arg(long)]
         tag: Option<String>,

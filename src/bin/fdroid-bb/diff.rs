@@ -86,7 +86,10 @@ fn side(
     };
     let tree = tree.map_err(|finding| Unreadable::Findings(vec![finding]))?;
     if description.is_none() {
-        *description = Some(compile::description(&inputs.config).map_err(Unreadable::Findings)?);
+        *description = Some(
+            compile::description(&inputs.config, inputs.overlay.as_deref())
+                .map_err(Unreadable::Findings)?,
+        );
     }
     let Some(description) = description else {
         return Err(Unreadable::Findings(Vec::new()));

@@ -137,11 +137,11 @@ impl<'a> App<'a> {
                 "source": polled.poller,
                 "shared-with": polled.shared,
                 "next-poll": polled.next,
-                "starts": polled.starts.iter().map(|(master, scheduler, builders, settle)| json!({
+                "starts": polled.starts.iter().map(|(master, scheduler, builders, quiet_time)| json!({
                     "master": master,
                     "scheduler": scheduler,
                     "builders": builders,
-                    "settle": settle,
+                    "quiet-time": quiet_time,
                 })).collect::<Vec<_>>(),
                 "tag": polled.tag,
                 "tag-is-news": polled.is_news,
@@ -187,8 +187,9 @@ impl<'a> Polled<'a> {
             waiting.map(|(name, scheduler)| {
                 let builders =
                     scheduler.builders.iter().map(fdroid_bb::config::Name::as_str).collect();
-                let settle = scheduler.settle.as_ref().map(fdroid_bb::config::Duration::as_secs);
-                (master.as_str(), name.as_str(), builders, settle)
+                let quiet_time =
+                    scheduler.quiet_time.as_ref().map(fdroid_bb::config::Duration::as_secs);
+                (master.as_str(), name.as_str(), builders, quiet_time)
             })
         });
         let is_news = match &poller.watch {
@@ -239,11 +240,11 @@ impl<'a> Polled<'a> {
             let names: Vec<&str> = self.shared.iter().map(|id| id.as_str()).collect();
             writeln!(out, "            by one call with {}", list(&names))?;
         }
-        for (master, scheduler, builders, settle) in &self.starts {
-            let settle = settle
+        for (master, scheduler, builders, quiet_time) in &self.starts {
+            let quiet_time = quiet_time
                 .map_or_else(String::new, |s| format!(", once it is quiet for {}", seconds(s)));
             let builders = list(builders);
-            writeln!(out, "  starts    {builders} of `{master}`, by `{scheduler}`{settle}")?;
+            writeln!(out, "  starts    {builders} of `{master}`, by `{scheduler}`{quiet_time}")?;
         }
         let tag = shown(&self.tag);
         match self.is_news {

@@ -47,7 +47,7 @@ fn read_with(inputs: &Inputs, pollers_only: bool) -> Result<Read, Vec<Finding>> 
     let root = inputs.rev.is_none().then_some(inputs.fdroiddata.as_path());
     let cache = cache::folder().filter(|_| pollers_only).map(|folder| Cache::load(&folder, root));
     let known = cache.as_ref().map(Cache::known);
-    let description = compile::description(&inputs.config);
+    let description = compile::description(&inputs.config, inputs.overlay.as_deref());
     let tree = tree.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     let (description, tree) = match (description, tree) {
         (Ok(description), Ok(tree)) => (description, tree),

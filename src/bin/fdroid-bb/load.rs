@@ -189,7 +189,7 @@ fn scheduled(master: &Master, builder: &str, depth: usize) -> f64 {
             Trigger::After(upstream) => scheduled(master, upstream.as_str(), depth + 1),
             Trigger::AppSource
             | Trigger::Fdroiddata
-            | Trigger::Person
+            | Trigger::Force
             | Trigger::Submitted(_)
             | Trigger::AfterFailure(_) => 0.0,
         })

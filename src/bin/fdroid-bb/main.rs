@@ -5,6 +5,7 @@ mod apps;
 mod check;
 mod cli;
 mod compiled;
+mod described;
 mod diff;
 mod explain;
 mod file;
@@ -103,7 +104,7 @@ fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
                 apply::Options { plan, accept_vanishing, release, masters, shown, metrics };
             apply::apply(&inputs, &options, out, err)
         }
-        Command::Watch { interval, settle, metrics, masters } => {
+        Command::Watch { interval, quiet_time, metrics, masters } => {
             let shown = Shown { format: DiffFormat::Text, limit: Some(LONGEST_LOG) };
             let apply = apply::Options {
                 plan: None,
@@ -113,14 +114,18 @@ fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
                 shown,
                 metrics,
             };
-            let (interval, settle) = (Duration::from_secs(interval), Duration::from_secs(settle));
-            watch::watch(&inputs, &watch::Watch { apply, interval, settle }, out, err)
+            let (interval, quiet_time) =
+                (Duration::from_secs(interval), Duration::from_secs(quiet_time));
+            watch::watch(&inputs, &watch::Watch { apply, interval, quiet_time }, out, err)
         }
         Command::Rollback { number, list, masters } => {
             apply::rollback(number, list, &masters, out, err)
         }
         Command::Apps { strictness, format } => apps::list(&inputs, &strictness, format, out, err),
-        Command::Explain { what, tag, format } => {
+        Command::Explain { what, name: Some(name), tag: _, format } => {
+            described::explain(&inputs, &what, &name, format, out, err)
+        }
+        Command::Explain { what, name: None, tag, format } => {
             explain::explain(&inputs, &what, tag.as_deref(), format, out, err)
         }
         Command::Graph { format } => graph(&inputs, format, out, err),
@@ -148,7 +153,7 @@ fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
             schedule::schedule(&inputs, &options, out, err)
         }
         Command::Schema => {
-            serde_json::to_writer_pretty(&mut *out, &fdroid_bb::config::schema())?;
+            serde_json::to_writer_pretty(&mut *out, &fdroid_bb::config::editor_schema())?;
             writeln!(out)?;
             Ok(Exit::Clean)
         }
@@ -178,7 +183,7 @@ fn graph(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> io::Result<Exit> {
-    match compile::description(&inputs.config) {
+    match compile::description(&inputs.config, inputs.overlay.as_deref()) {
         Ok(description) => {
             let graph = Graph::new(&description.pipeline);
             let text = match format {

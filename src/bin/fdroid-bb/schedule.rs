@@ -58,8 +58,8 @@ pub fn schedule(
     // which somebody works.
     let in_git = inputs.fdroiddata.join(".git").exists();
     let rev = inputs.rev.clone().or_else(|| in_git.then(|| "HEAD".to_owned()));
-    let (config, fdroiddata) = (inputs.config.clone(), inputs.fdroiddata.clone());
-    let inputs = &Inputs { config, fdroiddata, rev };
+    let (config, overlay) = (inputs.config.clone(), inputs.overlay.clone());
+    let inputs = &Inputs { config, overlay, fdroiddata: inputs.fdroiddata.clone(), rev };
     let read = match input::read_whole(inputs) {
         Ok(read) => read,
         Err(findings) => {
@@ -258,7 +258,7 @@ fn target<'p>(
         };
         return Err(Stop::new(message, "name one that has it with `--master NAME`"));
     };
-    let described = submit.password_file.as_ref().map(PathBuf::from);
+    let described = submit.password_file.as_ref().map(|file| PathBuf::from(file.as_str()));
     let file = options.password_file.clone().or(described);
     let file = file.unwrap_or_else(|| PathBuf::from(PASSWORD_FILE));
     Ok((submit.user.as_str(), submit.listen.addr(), file))

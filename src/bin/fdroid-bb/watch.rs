@@ -1,12 +1,12 @@
 //! The command `watch`.
 
-use std::fs;
 use std::io::{self, Write};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use fdroid_bb::compile::{self, Description};
+use fdroid_bb::config::Sources;
 use fdroid_bb::load::{self, Tree};
 use fdroid_bb::{process, write};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -33,7 +33,7 @@ pub struct Watch {
     /// The time between two fetches.
     pub interval: Duration,
     /// How long there must have been no new commit before it is applied.
-    pub settle: Duration,
+    pub quiet_time: Duration,
 }
 
 /// Signals: SIGHUP makes it look at once; SIGTERM and SIGINT make it end, once what is being
@@ -104,7 +104,7 @@ pub fn watch(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> io::Result<Exit> {
-    let description = match compile::description(&inputs.config) {
+    let description = match compile::description(&inputs.config, inputs.overlay.as_deref()) {
         Ok(description) => description,
         Err(findings) => {
             report::findings(err, &findings)?;
@@ -128,6 +128,7 @@ pub fn watch(
         branch.unwrap_or_else(|| description.pipeline.fdroiddata.branch.as_str().to_owned());
     let inputs = Inputs {
         config: inputs.config.clone(),
+        overlay: inputs.overlay.clone(),
         fdroiddata: inputs.fdroiddata.clone(),
         rev: Some(branch.clone()),
     };
@@ -243,7 +244,7 @@ impl Follower<'_> {
         };
         let burst = Instant::now();
         while burst.elapsed() < LONGEST_BURST {
-            if self.signals.is_end_within(self.watch.settle) {
+            if self.signals.is_end_within(self.watch.quiet_time) {
                 return Ok(Settled::End);
             }
             self.fetch(err)?;
@@ -268,11 +269,14 @@ impl Follower<'_> {
     fn read(&self) -> Result<State, String> {
         let tree = Tree::open(&self.inputs.fdroiddata, Some(self.branch))
             .map_err(|finding| format!("{}\nhelp: {}", finding.message, finding.help))?;
-        let description = fs::read(&self.inputs.config).map_err(|error| {
-            format!("`{}` cannot be read: {error}", self.inputs.config.display())
+        let overlay = self.inputs.overlay.as_deref();
+        let sources = Sources::read(&self.inputs.config, overlay).map_err(|findings| {
+            let words = findings.iter().map(|f| format!("{}: {}", f.place.file, f.message));
+            words.collect::<Vec<_>>().join("\n")
         })?;
+        let texts: Vec<&str> = sources.files().iter().map(|source| source.text.as_str()).collect();
         let commit = tree.commit.ok_or("fdroiddata has no commit")?;
-        Ok(State { commit, description: write::digest(&description) })
+        Ok(State { commit, description: write::digest(texts.join("\0").as_bytes()) })
     }
 
     /// Fetches the branch, whatever became of it. If that cannot be done, why is told.
