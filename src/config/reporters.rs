@@ -9,7 +9,7 @@ use super::choices::When;
 use super::scalars::Secret;
 use super::values::{MailAddress, Name, WebUrl};
 
-/// Somebody who is told of builds. Just one of `mail`, `gitlab` and `http` says how.
+/// Where builds are reported. Just one of `mail`, `gitlab` and `http` says how.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Reporter {

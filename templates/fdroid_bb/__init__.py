@@ -9,7 +9,7 @@ its name here, and only here.
 from .common.output import Output
 from .machines.engines import TlsDockerWorker
 from .machines.vagrant import VagrantLatentWorker
-from .master import reconfig  # noqa: F401  # mends Buildbot by being there
+from .master import reconfig  # noqa: F401  # patches Buildbot when it is imported
 from .master.live import Live
 from .polling.app_git_poller import AppGitPoller
 from .polling.other_pollers import app_hg_poller, app_svn_poller

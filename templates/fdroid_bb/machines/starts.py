@@ -195,4 +195,4 @@ def _note_and_notify(worker: AbstractLatentWorker, result: Any) -> None:
     _notify(worker, result)
 
 
-AbstractLatentWorker._fireSubstantiationNotifier = _note_and_notify  # type: ignore[method-assign,assignment]
+AbstractLatentWorker._fireSubstantiationNotifier = _note_and_notify  # type: ignore[method-assign,assignment]  # a patch

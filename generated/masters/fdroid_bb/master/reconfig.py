@@ -110,7 +110,7 @@ class _Kept:
             builder.__dict__[self._name] = value
 
 
-BuildbotService.reconfigServiceWithSibling = _take_and_remember  # type: ignore[method-assign,assignment]
+BuildbotService.reconfigServiceWithSibling = _take_and_remember  # type: ignore[method-assign,assignment]  # a patch
 AbstractWorker.reconfigServiceWithSibling = _take_and_attach  # type: ignore[method-assign,assignment]
 AbstractLatentWorker.updateWorker = _drop_stale_and_update  # type: ignore[method-assign]
 AbstractWorker.sendBuilderList = _send_once_it_stops_nothing  # type: ignore[method-assign,assignment]
