@@ -83,6 +83,7 @@ const RUNTIME_FILES: &[(&str, &str)] = runtime_files![
     "machines/vagrant_machine.py",
     "machines/vagrantfile.py",
     "master/__init__.py",
+    "master/crashed.py",
     "master/health.py",
     "master/live.py",
     "master/reconfig.py",

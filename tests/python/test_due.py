@@ -146,6 +146,29 @@ class OnARealMaster(Simulated):
         assert await self.waiting() == []
         await tested.shutdown()
 
+    @defer.inlineCallbacks
+    def test_a_check_whose_end_a_crash_cut_in_two_has_ended(self) -> Any:
+        yield defer.ensureDeferred(self.half_an_end())
+
+    async def half_an_end(self) -> None:
+        """The master is killed between the end of the request and that of its buildset."""
+        tested = await self.begin({"a.b": {}})
+        await self.release("a.b")
+        assert await self.until_asked() == ["a.b"]
+        [request] = await self.waiting()
+        await self.master.data.updates.claimBuildRequests([request["buildrequestid"]])
+        await self.master.db.buildrequests.completeBuildRequests(
+            [request["buildrequestid"]], FAILURE
+        )
+        await tested.shutdown()
+        self.reactor.advance(HOUR)
+        tested = await self.begin({"a.b": {}})
+        buildset = await self.master.data.get(("buildsets", request["buildsetid"]))
+        assert (buildset["complete"], buildset["results"]) == (True, FAILURE)
+        # The failure counts, so that it is checked again.
+        assert await self.until_asked() == ["a.b"]
+        await tested.shutdown()
+
     async def until_asked(self) -> list[str]:
         """Let time pass until a check waits."""
         for _ in range(2 * DAY // due.TICK):

@@ -9,7 +9,7 @@ its name here, and only here.
 from .common.output import Output
 from .machines.engines import TlsDockerWorker
 from .machines.vagrant import VagrantLatentWorker
-from .master import reconfig  # noqa: F401  # patches Buildbot when it is imported
+from .master import crashed, reconfig  # noqa: F401  # patch Buildbot when they are imported
 from .master.live import Live
 from .polling.app_git_poller import AppGitPoller
 from .polling.other_pollers import app_hg_poller, app_svn_poller
@@ -28,7 +28,7 @@ from .steps.run import Retry, Run, SetProperty
 from .steps.save_log import SaveLog
 from .steps.transfer import Download, Upload
 from .steps.upload_folder import UploadFolder
-from .web import rest  # noqa: F401  # so does this
+from .web import rest  # noqa: F401  # patches it too
 from .web.app_page import AppFactory
 from .web.auth import SecretAuth
 from .web.dashboard import dashboard
