@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import atexit
 import base64
 import json
 import os
@@ -12,8 +13,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -61,6 +64,19 @@ c = BuildmasterConfig = {{
     "services": [Output("../public/MASTER_NAME")],
 }}
 """
+
+
+@cache
+def _created() -> Path:
+    """What `buildbot create-master` makes, for all masters of this process: most of its work is the
+    empty database.
+    """
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    made = Path(folder.name, "master")
+    command = [Path(sys.executable).parent / "buildbot", "create-master", "-q", made]
+    subprocess.run(command, check=True, timeout=PATIENCE, stdout=subprocess.DEVNULL)
+    return made
 
 
 def free_port() -> int:
@@ -166,12 +182,13 @@ class Master:
         self._buildbot = str(bindir / "buildbot")
         self._configfile = configfile or basedir / "master.cfg"
         basedir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        command = [self._buildbot, "create-master", "-q", str(basedir)]
-        if configfile is not None:
-            command[3:3] = ["--config", str(configfile)]
-        subprocess.run(
-            command, check=True, timeout=PATIENCE, env=self.env, stdout=subprocess.DEVNULL
-        )
+        named = {"'master.cfg'": configfile or "master.cfg", repr(str(_created())): basedir}
+        for file in _created().iterdir():
+            if not (basedir / file.name).exists():
+                shutil.copy(file, basedir)
+        tac = basedir / "buildbot.tac"
+        for name, value in named.items():
+            tac.write_text(tac.read_text().replace(name, repr(str(value))))
         basedir.chmod(0o700)
         if config is not None:
             self.write(config)
