@@ -14,13 +14,13 @@ import sqlalchemy as sa
 from buildbot.data.masters import Master
 from twisted.internet import defer
 
-_mend = Master._masterDeactivatedHousekeeping
+_mend: Any = Master._masterDeactivatedHousekeeping
 
 
 @defer.inlineCallbacks
 def _mend_buildsets_too(masters: Master, masterid: int, name: str) -> Any:
     yield _mend(masters, masterid, name)
-    master = masters.master
+    master: Any = masters.master
     left = yield master.db.pool.do(_left, master.db.model)
     for bsid in left:
         yield master.data.updates.maybeBuildsetComplete(bsid)
