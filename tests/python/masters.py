@@ -74,7 +74,8 @@ def _created() -> Path:
     folder = tempfile.TemporaryDirectory()
     atexit.register(folder.cleanup)
     made = Path(folder.name, "master")
-    command = [Path(sys.executable).parent / "buildbot", "create-master", "-q", made]
+    buildbot = Path(sys.executable).parent / "buildbot"
+    command = [str(buildbot), "create-master", "-q", str(made)]
     subprocess.run(command, check=True, timeout=PATIENCE, stdout=subprocess.DEVNULL)
     return made
 
