@@ -2,6 +2,7 @@
 
 mod apps;
 mod each;
+mod extra;
 mod read;
 mod seen;
 
@@ -111,6 +112,10 @@ pub fn description(file: &Path, overlay: Option<&Path>) -> Result<Description, V
 pub fn describe(sources: Sources) -> Result<Description, Vec<Finding>> {
     let resolved =
         config::read(&sources).and_then(|written| resolve::alternatives::resolve_all(&written));
+    let resolved = resolved.and_then(|(mut pipeline, findings)| {
+        extra::read(&mut pipeline, &sources)?;
+        Ok((pipeline, findings))
+    });
     match resolved {
         Ok((pipeline, mut findings)) => {
             sources.quote(&mut findings);

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::pipeline::RUNTIME;
-use crate::render::{POLLERS, written_pollers};
+use crate::render::{EXTRA, POLLERS, written_pollers};
 use crate::write::{OutputSet, digest};
 
 pub use written::written;
@@ -29,6 +29,8 @@ pub const MODEL: &str = "model.json";
 pub enum Kind {
     /// A file of the Python that Buildbot lacks, which all masters import.
     Runtime,
+    /// Python of the site's own, of which nothing is known.
+    Extra,
     /// A key of `BuildmasterConfig` with a single value.
     Setting,
     /// A lock.
@@ -55,6 +57,7 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Runtime => "runtime",
+            Self::Extra => "extra code",
             Self::Setting => "setting",
             Self::Lock => "lock",
             Self::Worker => "worker",
@@ -153,6 +156,12 @@ impl Model {
                     let fields = BTreeMap::from([("sha256".to_owned(), field)]);
                     let object = Object { origins: Vec::new(), fields };
                     model.add(Kind::Runtime, "", file, object);
+                }
+                Some((master, EXTRA)) if model.unread.is_none() => {
+                    let origins = vec![format!("masters.{master}.extra")];
+                    let field = Field { value: digest(bytes).into(), origins: origins.clone() };
+                    let fields = BTreeMap::from([("sha256".to_owned(), field)]);
+                    model.add(Kind::Extra, master, EXTRA, Object { origins, fields });
                 }
                 Some((master, POLLERS)) if model.unread.is_none() && !set.is_edited(path) => {
                     model.add_pollers(master, set.text(path).unwrap_or_default());

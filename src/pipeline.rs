@@ -45,6 +45,8 @@ pub struct Pipeline {
 pub struct Master {
     /// Its settings, as written.
     pub settings: crate::config::Master,
+    /// The Python of its `extra`.
+    pub extra: Option<String>,
     /// Its workers, by the names in the description.
     pub workers: BTreeMap<Name, Worker>,
     /// The locks its builders use.

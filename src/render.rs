@@ -20,6 +20,9 @@ pub const MASTER_CFG: &str = "master.cfg";
 /// The file of a master's pollers, beside its `master.cfg`.
 pub const POLLERS: &str = "pollers.py";
 
+/// The file of a master's `extra`, in its folder.
+pub const EXTRA: &str = "extra.py";
+
 /// The parts of `buildbot.plugins` that expressions use.
 const PLUGINS: &[&str] = &["changes", "schedulers", "secrets", "steps", "util", "worker"];
 
@@ -142,6 +145,7 @@ struct MasterView<'a> {
     change_sources: String,
     services: String,
     pollers: Option<&'static str>,
+    extra: Option<&'static str>,
 }
 
 /// A poller, as one line.
@@ -178,6 +182,9 @@ pub fn render<'a, P: Iterator<Item = Poller<'a>>>(
         let folder = &master.name;
         let text = templates.get_template(MASTER_CFG)?.render(Serde(view(master)))?;
         files.insert(format!("{folder}/{MASTER_CFG}"), text);
+        if let Some(extra) = &master.extra {
+            files.insert(format!("{folder}/{EXTRA}"), extra.clone());
+        }
         if !master.poller_functions.is_empty() {
             // One text, for thousands of lines take the template engine long.
             let mut lines = String::new();
@@ -259,6 +266,7 @@ fn view(master: &Master) -> MasterView<'_> {
         change_sources: assign_list("change_source", &master.change_sources),
         services: assign_list("services", &master.services),
         pollers: (!master.poller_functions.is_empty()).then_some(POLLERS),
+        extra: master.extra.is_some().then_some(EXTRA),
     }
 }
 

@@ -150,3 +150,27 @@ proptest! {
         let _ = read(&format!("{}{text}{}", &whole[..at], &whole[at..]));
     }
 }
+
+#[test]
+fn code_of_the_site_is_listed_and_shown_as_text() {
+    let sandbox = Sandbox::new(&["org.example.a"]);
+    sandbox.put(
+        "fdroid-bb.toml",
+        DESCRIPTION.replace("url = \"http:", "extra = \"our.py\"\nurl = \"http:"),
+    );
+    let run = sandbox.run(&["check"]).ends(1);
+    assert!(run.stderr.contains("the file `our.py` cannot be read"), "{}", run.stderr);
+    sandbox.put("our.py", "c[\"title\"] = \"Ours\"\n");
+    sandbox.run(&["generate"]).ends(0);
+    assert!(sandbox.get("generated/masters/manifest.json").contains("\"main/extra.py\""));
+    assert!(sandbox.get(CONFIG).ends_with("with_name(\"extra.py\")), {\"c\": c})\n"));
+    sandbox.put("our.py", "c[\"title\"] = \"Theirs\"\n");
+    let run = sandbox.run(&["plan"]).ends(0);
+    for line in [
+        "main/extra.py: the site's own code, not analysed",
+        "-c[\"title\"] = \"Ours\"",
+        "+c[\"title\"] = \"Theirs\"",
+    ] {
+        assert!(run.stdout.contains(line), "{}", run.stdout);
+    }
+}

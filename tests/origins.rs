@@ -69,6 +69,7 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("builders.left-out.workers", r#"["spare"]"#),
     ("builders.look.workers", r#"["spare"]"#),
     ("builders.seen.workers", r#"["spare"]"#),
+    (".extra", r#""other.py""#),
     (".page", r#""packageId""#),
     (".collapse", r#"["packageName"]"#),
     (".channel.choices", r#"["beta"]"#),

@@ -26,6 +26,8 @@ pub struct Master {
     /// The functions that make the pollers of apps, each a `partial` of what its pollers share; none
     /// if it polls no apps. The pollers themselves are too many to be held here.
     pub poller_functions: Vec<(Name, Object)>,
+    /// Python that is run after all of this, as somebody wrote it.
+    pub extra: Option<String>,
 }
 
 /// A named part of a master.

@@ -35,6 +35,10 @@ pub struct Master {
     /// `../public/NAME` if not given.
     #[schemars(length(min = 1))]
     pub output: Option<String>,
+    /// A file of Python for what a description cannot say, relative to the file that names it. The
+    /// master runs it after all else, with its configuration as `c`. Nothing in it is checked.
+    #[schemars(length(min = 1))]
+    pub extra: Option<String>,
     /// Where changes are submitted with `buildbot sendchange`.
     pub submit: Option<Submit>,
     /// Its web pages.

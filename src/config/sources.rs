@@ -93,6 +93,15 @@ impl Sources {
         }
     }
 
+    /// The file at `path`, relative to the file of this description that names it.
+    ///
+    /// # Errors
+    /// Where it was looked for, and why it cannot be read.
+    pub fn beside(&self, named_by: &str, path: &str) -> Result<Source, (PathBuf, io::Error)> {
+        let path = Path::new(named_by).with_file_name(path);
+        read(&path).map_err(|error| (path, error))
+    }
+
     fn with_base(site: Source, path: Option<&Path>) -> Result<Self, Finding> {
         match base_of(&site.text) {
             None => Ok(Self::new(None, site, None)),

@@ -43,6 +43,7 @@ impl Effect {
             (Kind::App | Kind::Key, _) => Self::Nothing,
             // Python keeps what it has imported.
             (Kind::Runtime, _) => Self::Restart,
+            (Kind::Extra, _) => Self::Adopts,
             (Kind::Setting, What::Changed) => {
                 let restart = fields.iter().any(|field| needs_restart(name, &field.way));
                 if restart { Self::Restart } else { Self::Adopts }

@@ -4,6 +4,7 @@ use similar::TextDiff;
 
 use crate::model::{MODEL, Model};
 use crate::pipeline::RUNTIME;
+use crate::render::EXTRA;
 use crate::text::visible;
 use crate::write::OutputSet;
 
@@ -24,15 +25,15 @@ pub struct File {
     pub lines: Vec<String>,
 }
 
-/// The files to compare as text: those that were edited in either set, or all that differ where
-/// one of them has no model.
+/// The files to compare as text: those that were edited in either set, code of the site's own, or all
+/// that differ where one of them has no model.
 pub(super) fn files(old: (&OutputSet, &Model), new: (&OutputSet, &Model)) -> Vec<File> {
     let blind = old.1.unread.is_some() || new.1.unread.is_some();
     let mut paths: Vec<&str> = old.0.edited().chain(new.0.edited()).collect();
-    if blind {
-        let all = old.0.iter().chain(new.0.iter()).map(|(path, _)| path);
-        paths.extend(all.filter(|path| *path != MODEL && !path.starts_with(RUNTIME)));
-    }
+    let all = old.0.iter().chain(new.0.iter()).map(|(path, _)| path);
+    let is_shown =
+        |path: &&str| is_extra(path) || (blind && *path != MODEL && !path.starts_with(RUNTIME));
+    paths.extend(all.filter(is_shown));
     paths.sort_unstable();
     paths.dedup();
     let file = |path: &str| {
@@ -41,6 +42,11 @@ pub(super) fn files(old: (&OutputSet, &Model), new: (&OutputSet, &Model)) -> Vec
         (edited || !lines.is_empty()).then(|| File { path: path.to_owned(), edited, lines })
     };
     paths.into_iter().filter_map(file).collect()
+}
+
+/// Whether it is code of the site's own.
+pub(super) fn is_extra(path: &str) -> bool {
+    path.split_once('/').is_some_and(|(_, file)| file == EXTRA)
 }
 
 fn lines(path: &str, old: &OutputSet, new: &OutputSet) -> Vec<String> {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::effect::Effect;
+use super::files::is_extra;
 use super::{Cause, Change, Diff, FORMAT, Field, File, Side, What};
 use crate::buildbot::python::literal;
 use crate::model::Kind;
@@ -174,6 +175,8 @@ fn file_words(file: &File, is_first: bool, style: Style) -> String {
     };
     let why = if file.edited {
         "edited by hand, so what it does is not analysed"
+    } else if is_extra(&file.path) {
+        "the site's own code, not analysed"
     } else {
         "not analysed"
     };

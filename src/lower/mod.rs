@@ -39,6 +39,7 @@ fn lower_master(pipeline: &Pipeline, name: &Name, master: &pipeline::Master) -> 
         change_sources: triggers::change_sources(pipeline, name, master),
         services: reporters::services(name, master),
         poller_functions: pollers::functions(pipeline, master),
+        extra: master.extra.clone(),
     }
 }
 

@@ -30,6 +30,8 @@ pub fn resolve(
         .map(|(name, settings)| {
             let master = Master {
                 settings: settings.clone(),
+                // It is in a file of its own, and a pipeline is made of texts alone.
+                extra: None,
                 workers: BTreeMap::new(),
                 locks: BTreeMap::new(),
                 builders: BTreeMap::new(),

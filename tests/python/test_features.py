@@ -31,6 +31,7 @@ poll-interval = "1s"
 title = "features"
 url = "http://localhost:WWW/"
 worker-listen = "127.0.0.1:PB"
+extra = "more.py"
 
 [masters.features.web]
 listen = "127.0.0.1:WWW"
@@ -281,6 +282,16 @@ def repositories(server: Server) -> dict[str, Repository]:
     return {"data": data, "library": library, "private": private}
 
 
+EXTRA = """\
+from buildbot.plugins import schedulers, steps, util
+
+echo = util.ShellArg(["echo", "as we like it"], logname="said")
+factory = util.BuildFactory([steps.ShellSequence([echo])])
+c["builders"].append(util.BuilderConfig("ours", workernames=["local-1"], factory=factory))
+c["schedulers"].append(schedulers.ForceScheduler(name="ours", builderNames=["ours"]))
+"""
+
+
 class Hook:
     """A server that takes reports. It answers with `statuses`, one after the other, then 200."""
 
@@ -339,6 +350,7 @@ def features(
     text = FEATURES.replace("WWW", str(www)).replace("PB", str(pb))
     text = text.replace("SERVER", f"http://{server.address}:{server.port}")
     (folder / "fdroid-bb.toml").write_text(text.replace("HOOK", hook.url))
+    (folder / "more.py").write_text(EXTRA)
     masters = generate(folder / "fdroid-bb.toml", ROOT / "example/fdroiddata", folder / "out")
     put_secrets(folder / "features", {"web-demo": PASSWORD, "git": TOKEN, "hook": "t0ken"})
     config = masters / "features/master.cfg"
@@ -350,6 +362,12 @@ def features(
 def demo(features: Master) -> dict[str, str]:
     """Somebody who may force."""
     return features.login("demo", PASSWORD)
+
+
+def test_code_of_the_site(features: Master, demo: dict[str, str]) -> None:
+    build = forced(features, "ours", "ours", demo)
+    assert build["results"] == SUCCESS
+    assert "as we like it" in "".join(step["text"] for step in features.steps(build).values())
 
 
 def test_output_becomes_a_property(features: Master, demo: dict[str, str]) -> None:
