@@ -184,6 +184,8 @@ pub struct Step {
     pub always: bool,
     /// What its own failure means.
     pub on_failure: OnFailure,
+    /// The exit statuses that are a warning.
+    pub warn_on: Vec<u8>,
     /// The property that its output becomes.
     pub sets: Option<SetProperty>,
     /// How it is run again if it fails.

@@ -54,6 +54,7 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     (".allow.stop", r#"["reader"]"#),
     (".allow.manage", r#"["reader"]"#),
     (".provider", r#""virtualbox""#),
+    (".warn-on", "[7]"),
     (".pull", r#""missing""#),
     ("workers.spare.master", r#""main""#),
     ("workers.other.master", r#""proxied""#),

@@ -229,6 +229,11 @@ pub struct Step {
     /// What its failure means for the build.
     #[serde(default)]
     pub on_failure: OnFailure,
+    /// For `run` and `run-on-master`: the exit statuses of a command that has done its work and
+    /// warns. The build ends with a warning, and the further steps run.
+    #[serde(default)]
+    #[schemars(inner(range(min = 1)))]
+    pub warn_on: Vec<u8>,
     /// For `run` and `run-on-master`: the property that the command's standard output becomes. It
     /// is one line of the type that the builder declares; spaces around it are left out.
     pub set_property: Option<Name>,

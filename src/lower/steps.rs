@@ -218,6 +218,7 @@ fn step(step: &Step, properties: &Path, common_env: &Env<'_>) -> Expr {
                 .kwarg("maxTime", timeout())
                 .kwarg_opt_at("retry", path.key("retry"), retry(step))
                 .kwarg_opt_at("sets", path.key("set-property"), sets(step, properties))
+                .kwarg_opt_at("warn_on", path.key("warn-on"), warn_on(step))
         }
         Action::RunOnMaster(command) => {
             workdir(named("RunOnMaster").kwarg("command", words(command)), "folder")
@@ -226,6 +227,7 @@ fn step(step: &Step, properties: &Path, common_env: &Env<'_>) -> Expr {
                 .kwarg("limit", timeout())
                 .kwarg_opt_at("retry", path.key("retry"), retry(step))
                 .kwarg_opt_at("sets", path.key("set-property"), sets(step, properties))
+                .kwarg_opt_at("warn_on", path.key("warn-on"), warn_on(step))
         }
         Action::Checkout(checkout) => {
             let latest = (checkout.revision == Revision::Latest).then_some(true);
@@ -287,7 +289,8 @@ fn step(step: &Step, properties: &Path, common_env: &Env<'_>) -> Expr {
 
 /// Buildbot's own class, where it can do all that is wanted.
 fn run_class(step: &Step) -> &'static str {
-    if step.sets.is_some() || step.retry.is_some() { "Run" } else { "steps.ShellCommand" }
+    let is_plain = step.sets.is_none() && step.retry.is_none() && step.warn_on.is_empty();
+    if is_plain { "steps.ShellCommand" } else { "Run" }
 }
 
 /// The property that a step sets; `properties` is the path of those of its builder.
@@ -300,6 +303,12 @@ fn sets(step: &Step, properties: &Path) -> Option<Call> {
             .arg(Expr::from(declared.r#type.as_str()).at(path.key("type")))
             .kwarg_opt_at("optional", path.key("optional"), declared.optional.then_some(true)),
     )
+}
+
+/// The exit statuses that are a warning, if there are any.
+fn warn_on(step: &Step) -> Option<Expr> {
+    let statuses = step.warn_on.iter().map(|status| i64::from(*status));
+    (!step.warn_on.is_empty()).then(|| Expr::list(statuses))
 }
 
 fn retry(step: &Step) -> Option<Call> {

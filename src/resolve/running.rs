@@ -24,7 +24,11 @@ pub(super) fn sets(
 
 /// Complains of conditions that refer to nothing, and of what only a command can have.
 pub(super) fn check(context: &mut Context<'_, '_>, path: &Path, builder: &Builder, step: &Step) {
-    let keys = [("set-property", step.set_property.is_some()), ("retry", step.retry.is_some())];
+    let keys = [
+        ("set-property", step.set_property.is_some()),
+        ("retry", step.retry.is_some()),
+        ("warn-on", !step.warn_on.is_empty()),
+    ];
     let is_command = step.run.is_some() || step.run_on_master.is_some();
     for (key, _) in keys.into_iter().filter(|(_, given)| *given && !is_command) {
         context.at_key(

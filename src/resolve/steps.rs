@@ -124,6 +124,7 @@ fn resolve_step(
         // A log is wanted most when its step has failed.
         always: step.always || step.save_log.is_some(),
         on_failure: step.on_failure,
+        warn_on: step.warn_on.clone(),
         sets,
         retry: step.retry.clone(),
         only_if: step.only_if.clone(),
