@@ -18,6 +18,7 @@ pub mod pattern;
 pub mod pipeline;
 pub mod polls;
 pub mod process;
+pub mod publish;
 pub mod remote;
 pub mod render;
 pub mod resolve;

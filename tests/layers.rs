@@ -49,6 +49,7 @@ const LAYERS: &[(&str, &str)] = &[
     ),
     ("apply", "diff model pipeline process render write"),
     ("submit", "fdroid text"),
+    ("publish", "fdroid parse process text"),
 ];
 
 /// Folders whose files import each other, but in no circle.

@@ -29,6 +29,7 @@ Exit codes:
   3   with --deny-warnings: there are warnings
   4   the guard stopped `generate`: too many pollers would vanish
   5   a master did not do what it was asked: applying the output or submitting builds failed
+  6   some of it was refused, the rest is done: `publish`
   64  the command line is wrong";
 
 /// Compiles F-Droid's app metadata and a pipeline description into Buildbot masters.
@@ -269,6 +270,26 @@ pub enum Command {
         /// How to say what happened
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
+    },
+    /// Publish what was built: sign it with fdroidserver, app by app
+    ///
+    /// Run it in the repository's folder, where `fdroid` runs. What cannot be published is moved to
+    /// `../refused/APPID_VERSIONCODE`, with the reason in a file, and holds up nothing else. To try
+    /// one again, move it back.
+    #[command(after_help = EXIT_CODES)]
+    Publish {
+        /// What was built: a folder with a folder `APPID_VERSIONCODE` for each version
+        #[arg(long, value_name = "DIR", default_value = "../built")]
+        built: PathBuf,
+    },
+    /// Print what an APK says it is: its package and its version code
+    ///
+    /// It runs with limits on time and memory, and refuses an APK that others may read otherwise.
+    #[command(after_help = EXIT_CODES)]
+    Apk {
+        /// The APK
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
     },
     /// Print the JSON schema of fdroid-bb.toml, for editors
     #[command(after_help = EXIT_CODES)]

@@ -14,6 +14,7 @@ mod input;
 mod load;
 mod metrics;
 mod progress;
+mod publish;
 mod report;
 mod reports;
 mod schedule;
@@ -53,6 +54,8 @@ pub enum Exit {
     Guard = 4,
     /// A master did not do what it was asked.
     Failed = 5,
+    /// Some of what was asked for was done, and some was refused.
+    Partly = 6,
     /// The command line is wrong.
     Usage = 64,
 }
@@ -152,6 +155,8 @@ fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
             };
             schedule::schedule(&inputs, &options, out, err)
         }
+        Command::Publish { built } => publish::publish(&built, out, err),
+        Command::Apk { file } => publish::apk(&file, out, err),
         Command::Schema => {
             serde_json::to_writer_pretty(&mut *out, &fdroid_bb::config::editor_schema())?;
             writeln!(out)?;

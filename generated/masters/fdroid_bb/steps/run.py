@@ -7,11 +7,11 @@ command prints, whatever it is.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
 from buildbot.process.buildstep import BuildStep
-from buildbot.process.results import FAILURE, SUCCESS
+from buildbot.process.results import FAILURE, SUCCESS, WARNINGS
 from buildbot.steps.shell import ShellCommand
 from buildbot.util import asyncSleep
 
@@ -34,6 +34,11 @@ class SetProperty(NamedTuple):
     name: str
     kind: str
     optional: bool = False
+
+
+def meanings(warn_on: Sequence[int]) -> dict[int, int]:
+    """What exit statuses mean; those that are not in it are failures."""
+    return {**dict.fromkeys(warn_on, WARNINGS), 0: SUCCESS}
 
 
 class Attempts:
@@ -92,9 +97,14 @@ class Run(ShellCommand):
     """Runs a command on the worker, again if it fails. Its output becomes the property `sets`."""
 
     def __init__(
-        self, *, retry: Retry | None = None, sets: SetProperty | None = None, **kwargs: Any
+        self,
+        *,
+        retry: Retry | None = None,
+        sets: SetProperty | None = None,
+        warn_on: Sequence[int] = (),
+        **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(decodeRC=meanings(warn_on), warnOnWarnings=True, **kwargs)
         self._attempts = Attempts(self, retry, sets)
 
     async def run(self) -> int:  # type: ignore[override]  # BuildStep awaits either

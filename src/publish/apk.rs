@@ -1,0 +1,165 @@
+//! What an APK says it is. The file was made from what strangers wrote, so it is read by a process
+//! that can do nothing else ([`ask`]), and one that different readers may read differently is
+//! refused.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use flate2::read::DeflateDecoder;
+use rawzip::{CompressionMethod, RECOMMENDED_BUFFER_SIZE, ZipArchive};
+use rustix::process::{Resource, Rlimit, setrlimit};
+use serde::{Deserialize, Serialize};
+
+use super::axml;
+use crate::process;
+
+const MANIFEST: &[u8] = b"AndroidManifest.xml";
+
+/// The largest manifest that is read, in bytes. Large ones have some 100 kB.
+const MOST_MANIFEST: u64 = 4 << 20;
+
+/// The most files that an APK may have. Large ones have some 10,000.
+const MOST_FILES: u64 = 200_000;
+
+/// What the process may use: seconds of its processor, bytes of memory, bytes that it writes.
+const LIMITS: [(Resource, u64); 4] = [
+    (Resource::Cpu, 20),
+    (Resource::As, 1 << 30),
+    (Resource::Fsize, 64 << 10),
+    (Resource::Core, 0),
+];
+
+/// How long the process may take, by the clock.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What an APK says it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Identity {
+    /// The application id.
+    pub package: String,
+    /// What fdroidserver and the names of files go by.
+    pub version_code: u32,
+    /// The upper half of Android's long version code; 0 where absent. fdroidserver does not know it.
+    pub version_code_major: u32,
+}
+
+/// Takes from this process, for good, what reading a file does not need.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn confine() -> io::Result<()> {
+    LIMITS.iter().try_for_each(|(resource, most)| limit(*resource, *most))
+}
+
+fn limit(resource: Resource, most: u64) -> io::Result<()> {
+    Ok(setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?)
+}
+
+/// What the APK says it is. No other file can be opened from then on, if the process is
+/// [confined](confine).
+///
+/// # Errors
+/// Why it is no APK that everybody reads alike.
+pub fn read(path: &Path) -> Result<Identity, String> {
+    let file = File::open(path).map_err(|error| format!("it cannot be opened: {error}"))?;
+    limit(Resource::Nofile, 0).map_err(|error| error.to_string())?;
+    read_file(file)
+}
+
+/// The same of an open file, in this process.
+///
+/// # Errors
+/// As of [`read`].
+pub fn read_file(file: File) -> Result<Identity, String> {
+    let broken = |error: &dyn std::fmt::Display| format!("it is no sound ZIP archive: {error}");
+    let size = file.metadata().map_err(|error| broken(&error))?.len();
+    let mut buffer = vec![0; RECOMMENDED_BUFFER_SIZE];
+    let archive = ZipArchive::from_file(file, &mut buffer).map_err(|error| broken(&error))?;
+    let mut comment = Vec::new();
+    archive.comment().read_to_end(&mut comment).map_err(|error| broken(&error))?;
+    if archive.end_offset() != size || comment.windows(4).any(|bytes| bytes == b"PK\x05\x06") {
+        return Err("it may be read as several ZIP archives".to_owned());
+    }
+    let (mut names, mut places, mut manifest) = (BTreeSet::new(), Vec::new(), None);
+    let mut entries = archive.entries(&mut buffer);
+    while let Some(entry) = entries.next_entry().map_err(|error| broken(&error))? {
+        if names.len() as u64 == MOST_FILES.min(archive.entries_hint()) {
+            return Err("it has more files than it says, or far too many".to_owned());
+        }
+        let name = entry.file_path().as_bytes();
+        let found = archive.get_entry(entry.wayfinder()).map_err(|error| broken(&error))?;
+        places.push((entry.local_header_offset(), found.compressed_data_range().1));
+        if name == MANIFEST {
+            let is_plain = !entry.flags().is_encrypted();
+            manifest = Some((found, is_plain, entry.compression_method()));
+        }
+        if !names.insert(name.to_owned()) {
+            let name = String::from_utf8_lossy(name);
+            return Err(format!("it has two files `{}`", crate::text::shown(&name)));
+        }
+    }
+    if names.len() as u64 != archive.entries_hint() {
+        return Err("it has fewer files than it says".to_owned());
+    }
+    places.sort_unstable();
+    let ends_before = |pair: &[(u64, u64)]| matches!(pair, [(_, end), (start, _)] if end <= start);
+    if !places.windows(2).all(ends_before)
+        || places.last().is_none_or(|(_, end)| *end > archive.directory_offset())
+    {
+        return Err("its files overlap".to_owned());
+    }
+    if places.first().is_some_and(|(start, _)| *start != 0) {
+        return Err("it begins with something that is no part of it".to_owned());
+    }
+    let (entry, is_plain, method) = manifest.ok_or("it has no AndroidManifest.xml")?;
+    let header = entry.local_header(&mut buffer).map_err(|error| broken(&error))?;
+    if header.file_path().as_bytes() != MANIFEST || header.compression_method() != method {
+        return Err("its AndroidManifest.xml is not what its directory says".to_owned());
+    }
+    let mut bytes = Vec::new();
+    let taken = match method {
+        _ if !is_plain => return Err("its AndroidManifest.xml is encrypted".to_owned()),
+        CompressionMethod::STORE => {
+            entry.verifying_reader(entry.reader()).take(MOST_MANIFEST + 1).read_to_end(&mut bytes)
+        }
+        CompressionMethod::DEFLATE => entry
+            .verifying_reader(DeflateDecoder::new(entry.reader()))
+            .take(MOST_MANIFEST + 1)
+            .read_to_end(&mut bytes),
+        _ => return Err("its AndroidManifest.xml is packed in an unknown way".to_owned()),
+    };
+    taken.map_err(|error| format!("its AndroidManifest.xml cannot be unpacked: {error}"))?;
+    if bytes.len() as u64 > MOST_MANIFEST {
+        return Err("its AndroidManifest.xml is far too large".to_owned());
+    }
+    axml::read(&bytes).map_err(|error| format!("its AndroidManifest.xml: {error}"))
+}
+
+/// Lets another process of `program`, which is this one, read the APK.
+///
+/// # Errors
+/// When it cannot be started. Within: why the APK is none.
+pub fn ask(program: &Path, apk: &Path) -> io::Result<Result<Identity, String>> {
+    let mut command = Command::new(program);
+    // An absolute path is no option.
+    command.arg0("fdroid-bb").arg("apk").arg(std::path::absolute(apk)?).env_clear();
+    let (is_good, said) = match process::run(&mut command, PATIENCE) {
+        Ok(ended) => ended,
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            return Ok(Err("reading it takes too long".to_owned()));
+        }
+        Err(error) => return Err(error),
+    };
+    if !is_good {
+        let why = said.lines().find_map(|line| line.strip_prefix("error: "));
+        let why = why.unwrap_or("reading it takes more time or memory than it may");
+        return Ok(Err(why.to_owned()));
+    }
+    Ok(serde_json::from_str(&said).map_err(|_| "it says nothing that can be read".to_owned()))
+}
