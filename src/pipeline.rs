@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use crate::config::{
-    Access, Apps, Branch, Condition, Credentials, DockerWorker, Duration, EnvName, Fdroiddata,
-    FilePattern, Folder, Guard, LibvirtWorker, Lock, Name, OnFailure, Operator, Path, Places,
-    Property, RemoteWorker, Reporter, Retry, Revision, Scalar, Secret, TextOrSecret, TimeLimit,
-    Trigger, VagrantWorker,
+    Access, Apps, Branch, ChangeProperty, Condition, Credentials, DockerWorker, Duration, EnvName,
+    Fdroiddata, FilePattern, Folder, Guard, LibvirtWorker, Lock, Name, OnFailure, Operator, Path,
+    Places, Property, RemoteWorker, Reporter, Retry, Revision, Scalar, Secret, TextOrSecret,
+    TimeLimit, Trigger, VagrantWorker,
 };
 use crate::remote::RemotePolicy;
 use crate::template::Template;
@@ -291,14 +291,16 @@ pub struct Scheduler {
     pub builders: Vec<Name>,
     /// Its place among those that wait; higher comes first.
     pub priority: i16,
-    /// How long it waits for further changes.
+    /// How long it waits for further changes or builds.
     pub quiet_time: Option<Duration>,
+    /// How long it waits for further builds at most.
+    pub max_wait: Option<Duration>,
     /// How many times in a day a check that fails is done for one app.
     pub checks_per_day: Option<u8>,
     /// The properties a change must have.
-    pub with_properties: Vec<Name>,
+    pub with_properties: Vec<ChangeProperty>,
     /// The properties a change must not have.
-    pub without_properties: Vec<Name>,
+    pub without_properties: Vec<ChangeProperty>,
     /// The branches in which it looks for changes, if not in the usual one.
     pub branches: Vec<Branch>,
     /// The files of which one must have changed.

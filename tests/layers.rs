@@ -48,7 +48,7 @@ const LAYERS: &[(&str, &str)] = &[
         "buildbot compile config fdroid finding load lower model pipeline render resolve text write",
     ),
     ("apply", "diff model pipeline process render write"),
-    ("submit", "fdroid text"),
+    ("submit", "fdroid finding load parse process text"),
     ("publish", "fdroid parse process text"),
 ];
 

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::checkouts::Checkout;
 use super::choices::{When, WorkerName};
 use super::scalars::{Scalar, TextOrSecret};
-use super::steps::{Condition, Retry};
+use super::steps::{ChangeProperty, Condition, Retry};
 use super::times::Weekly;
 use super::values::{Branch, Duration, EnvName, FilePattern, Name, TimeOfDay};
 
@@ -302,17 +302,19 @@ pub struct Scheduler {
     #[schemars(range(min = -1000, max = 1000))]
     pub priority: i16,
     /// How long it waits after a change for further ones in the same project, which then all make
-    /// one build.
+    /// one build. For `after`: how long after a build for further ones.
     pub quiet_time: Option<Duration>,
+    /// For `after` with `quiet-time`: how long it waits at most, whatever follows.
+    pub max_wait: Option<Duration>,
     /// For `app-source`: how many times in a day a check that fails is done for one app.
     #[schemars(range(min = 1, max = 100))]
     pub checks_per_day: Option<u8>,
     /// Properties that a change must have for this scheduler to take it.
     #[serde(default)]
-    pub with_properties: Vec<Name>,
+    pub with_properties: Vec<ChangeProperty>,
     /// Properties that a change must not have for this scheduler to take it.
     #[serde(default)]
-    pub without_properties: Vec<Name>,
+    pub without_properties: Vec<ChangeProperty>,
     /// For `fdroiddata`: the branches in which it looks for changes; that of `fdroiddata` if not
     /// given.
     #[serde(default)]

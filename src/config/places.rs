@@ -73,13 +73,15 @@ impl Places {
                 }
             }
             DeValue::Array(list) => {
+                let has_tables = list.iter().any(has_keys);
                 for (i, value) in list.iter().enumerate() {
                     let place = document.place_of(value.span());
                     if has_keys(value) {
                         self.add(format!("{path}[{i}]"), place, value, document);
                     } else {
-                        // Its value is told with those beside it.
-                        self.keys.insert(format!("{path}[{i}]"), Key { place, value: None });
+                        // Its value is told with those beside it, unless one of them has keys.
+                        let value = has_tables.then(|| plain(value)).flatten();
+                        self.keys.insert(format!("{path}[{i}]"), Key { place, value });
                     }
                 }
             }
@@ -99,13 +101,13 @@ impl Places {
         let said = document.place_of(value.span());
         let line = |place: &Place| (place.file.clone(), place.span.map(|span| span.line));
         let place = if has_keys(value) || line(&said) == line(&place) { place } else { said };
-        let own = if has_keys(value) {
-            None
-        } else {
-            Value::deserialize(ValueDeserializer::from(value.clone())).ok()
-        };
+        let own = if has_keys(value) { None } else { plain(value) };
         self.keys.insert(path, Key { place, value: own });
     }
+}
+
+fn plain(value: &Spanned<DeValue<'_>>) -> Option<Value> {
+    Value::deserialize(ValueDeserializer::from(value.clone())).ok()
 }
 
 /// Whether a value has keys that can be told one by one. An empty table has none.

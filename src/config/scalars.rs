@@ -1,5 +1,7 @@
 //! Values that stand in several tables: texts, numbers and secrets.
 
+use std::fmt;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -15,6 +17,16 @@ pub enum Scalar {
     Int(i64),
     /// A text.
     Text(String),
+}
+
+impl fmt::Display for Scalar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bool(value) => value.fmt(f),
+            Self::Int(value) => value.fmt(f),
+            Self::Text(value) => value.fmt(f),
+        }
+    }
 }
 
 /// A secret, by its name. The secret itself never stands in this file.

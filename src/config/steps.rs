@@ -26,3 +26,33 @@ pub struct Condition {
     /// True only where it has this value.
     pub is: Option<Scalar>,
 }
+
+/// A property of a change: its name, for any value that is not empty, or also its value.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ChangeProperty {
+    /// With any value.
+    Any(Name),
+    /// With this value.
+    Is(Condition),
+}
+
+impl ChangeProperty {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        match self {
+            Self::Any(name) => name,
+            Self::Is(condition) => &condition.property,
+        }
+    }
+
+    /// The value it must have, as those who submit changes write it.
+    #[must_use]
+    pub fn value(&self) -> Option<String> {
+        match self {
+            Self::Any(_) => None,
+            Self::Is(condition) => condition.is.as_ref().map(Scalar::to_string),
+        }
+    }
+}

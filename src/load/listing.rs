@@ -50,6 +50,12 @@ impl File {
         stem(&self.name)
     }
 
+    /// The id of its blob, in a revision, in hexadecimal.
+    #[must_use]
+    pub fn blob_id(&self) -> Option<String> {
+        self.blob.as_ref().map(ToString::to_string)
+    }
+
     /// The id of its blob, in a revision; of a longer one, the start.
     #[must_use]
     pub fn blob(&self) -> Option<[u8; 20]> {

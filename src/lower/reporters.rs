@@ -12,7 +12,11 @@ pub(super) fn services(name: &Name, master: &Master) -> Vec<Object> {
     let live = Call::new("Live").arg(Expr::name("__file__"));
     let output = master.settings.output.clone().unwrap_or_else(|| default_output(name));
     let output = Call::new("Output").arg(Expr::from(output).at(path.key("output")));
-    let mut objects = vec![object(path.clone(), "fdroid-bb", live), object(path, "output", output)];
+    let mut objects = vec![
+        object(path.clone(), "fdroid-bb", live),
+        object(path.clone(), "output", output),
+        object(path, "pauses", Call::new("Pauses")),
+    ];
     for (name, reporter) in &master.reporters {
         let path = Path::root("reporters").key(name.as_str());
         let call = |class: &'static str| {

@@ -28,6 +28,7 @@ pub(super) fn settings(path: &Path, master: &Master) -> Vec<Object> {
     set("buildbotNetUsageData", Expr::None);
     // Buildbot's own rule would merge requests for two versions of an app into one build.
     set("collapseRequests", false.into());
+    set("select_next_worker", Expr::name("next_worker"));
     let database = text_or_secret(&settings.database).at(path.key("database"));
     set("db", Expr::dict([("db_url", database)]));
     let port = Expr::from(endpoint(&settings.worker_listen)).at(path.key("worker-listen"));

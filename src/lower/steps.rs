@@ -40,6 +40,7 @@ pub(super) fn builders(pipeline: &Pipeline, master: &Master) -> Vec<Object> {
                 .kwarg_at("workernames", path.key("workers"), workers)
                 .kwarg_opt_at("locks", path.key("locks"), locks)
                 .kwarg_opt_at("collapseRequests", path.key("collapse"), collapse(builder))
+                .kwarg_opt_at("canStartBuild", path.key("properties"), can_start(builder))
                 .kwarg_opt_at("env", path.key("env"), env)
                 .kwarg("factory", factory(pipeline, master, &path, name, builder));
             object(path, name.as_str(), call)
@@ -51,6 +52,13 @@ pub(super) fn builders(pipeline: &Pipeline, master: &Master) -> Vec<Object> {
 fn collapse(builder: &Builder) -> Option<Call> {
     let equal = (!builder.collapse.is_empty()).then(|| names(&builder.collapse))?;
     Some(Call::new("SameProperties").arg(equal))
+}
+
+/// What keeps builds of one app from starting, where builds are of one.
+fn can_start(builder: &Builder) -> Option<Expr> {
+    let of_app =
+        builder.properties.keys().any(|name| name.as_str() == crate::resolve::PACKAGE_NAME);
+    of_app.then(|| Expr::name("app_may_start"))
 }
 
 fn factory(

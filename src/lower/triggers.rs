@@ -6,7 +6,9 @@ use super::settings::endpoint;
 use super::{forms, names, object, scalar, secret};
 use crate::buildbot::Object;
 use crate::buildbot::python::{Call, Expr};
-use crate::config::{AbsoluteFile, Branch, FilePattern, Name, Path, Trigger};
+use crate::config::{
+    AbsoluteFile, Branch, ChangeProperty, Duration, FilePattern, Name, Path, Trigger,
+};
 use crate::pipeline::{APP_SOURCE, FDROIDDATA, Master, Pipeline, Scheduler};
 
 /// One object for each scheduler.
@@ -36,15 +38,16 @@ fn call(
         )
     };
     let on_change_by = |class, category: &str| {
-        let having = any_value(&scheduler.with_properties);
-        let lacking = any_value(&scheduler.without_properties);
+        let (with, without) = (&scheduler.with_properties, &scheduler.without_properties);
         let filter = Call::new("util.ChangeFilter")
             .kwarg_opt_at("filter_fn", path.key("files"), changed_files(scheduler))
             .kwarg("category", category)
             .kwarg_opt_at("branch", path.key("branches"), branches(pipeline, master, scheduler))
-            .kwarg_opt_at("property_re", path.key("with-properties"), having)
-            .kwarg_opt_at("property_not_re", path.key("without-properties"), lacking);
-        let quiet_time = scheduler.quiet_time.as_ref().map(crate::config::Duration::as_secs);
+            .kwarg_opt_at("property_eq", path.key("with-properties"), one_value(with))
+            .kwarg_opt_at("property_re", path.key("with-properties"), any_value(with))
+            .kwarg_opt_at("property_not_eq", path.key("without-properties"), one_value(without))
+            .kwarg_opt_at("property_not_re", path.key("without-properties"), any_value(without));
+        let quiet_time = scheduler.quiet_time.as_ref().map(Duration::as_secs);
         call(class).kwarg("change_filter", filter).kwarg_opt_at(
             "treeStableTimer",
             path.key("quiet-time"),
@@ -82,7 +85,16 @@ fn call(
         Trigger::Every(interval) => {
             call("schedulers.Periodic").kwarg("periodicBuildTimer", interval.as_secs())
         }
-        Trigger::After(_) | Trigger::AfterFailure(_) => call("schedulers.Triggerable"),
+        Trigger::After(_) | Trigger::AfterFailure(_) => match &scheduler.quiet_time {
+            None => call("schedulers.Triggerable"),
+            Some(quiet_time) => call("QuietTriggerable")
+                .kwarg_at("quietTime", path.key("quiet-time"), quiet_time.as_secs())
+                .kwarg_opt_at(
+                    "maxWait",
+                    path.key("max-wait"),
+                    scheduler.max_wait.as_ref().map(Duration::as_secs),
+                ),
+        },
         Trigger::Force => {
             let call = call("schedulers.ForceScheduler").kwarg("codebases", forms::no_codebase());
             return priority(call, path, scheduler, |number| {
@@ -135,9 +147,17 @@ fn polled_branches<'a>(pipeline: &'a Pipeline, master: &'a Master) -> BTreeMap<&
 }
 
 /// For each property the expression that matches every value; the lack of one is empty to Buildbot.
-fn any_value(properties: &[Name]) -> Option<Expr> {
-    let pairs = properties.iter().map(|name| (name.as_str(), "."));
-    (!properties.is_empty()).then(|| Expr::dict(pairs))
+fn any_value(properties: &[ChangeProperty]) -> Option<Expr> {
+    let of_any = properties.iter().filter(|property| property.value().is_none());
+    let pairs: BTreeMap<&str, _> = of_any.map(|property| (property.name().as_str(), ".")).collect();
+    (!pairs.is_empty()).then(|| Expr::dict(pairs))
+}
+
+/// The properties that must have one value, each with that.
+fn one_value(properties: &[ChangeProperty]) -> Option<Expr> {
+    let values = properties.iter().filter_map(|p| Some((p.name().as_str(), p.value()?)));
+    let pairs: BTreeMap<&str, String> = values.collect();
+    (!pairs.is_empty()).then(|| Expr::dict(pairs))
 }
 
 /// Sets the priority, where it is not Buildbot's own, as `value` makes it of the number.

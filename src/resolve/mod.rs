@@ -17,3 +17,5 @@ mod step_name;
 mod steps;
 mod templates;
 mod web;
+
+pub use properties::PACKAGE_NAME;

@@ -1,10 +1,10 @@
 //! From a description as written to a [`Pipeline`] in which every name refers to something.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::context::{Context, locks_of};
 use super::{forms, graph, machines, output, properties, reporters, steps, web};
-use crate::config::{self, Config, Document, Name, Path, Places, Trigger};
+use crate::config::{self, ChangeProperty, Config, Document, Name, Path, Places, Trigger};
 use crate::finding::{Code, Finding, Severity};
 use crate::pipeline::{Builder, Master, Pipeline, Scheduler};
 use crate::remote::{HostRule, RemotePolicy};
@@ -78,6 +78,7 @@ pub fn resolve(
                 builders: scheduler.builders.clone(),
                 priority: scheduler.priority,
                 quiet_time: scheduler.quiet_time.clone(),
+                max_wait: scheduler.max_wait.clone(),
                 checks_per_day: scheduler.checks_per_day,
                 with_properties: scheduler.with_properties.clone(),
                 without_properties: scheduler.without_properties.clone(),
@@ -112,8 +113,9 @@ fn check_change_keys(context: &mut Context<'_, '_>, name: &Name, scheduler: &con
     let path = Path::root("schedulers").key(name.as_str());
     let waits_for_changes =
         matches!(scheduler.on, Trigger::AppSource | Trigger::Fdroiddata | Trigger::Submitted(_));
+    let waits_for_builds = scheduler.on.upstream().is_some();
     let keys = [
-        ("quiet-time", scheduler.quiet_time.is_some()),
+        ("quiet-time", scheduler.quiet_time.is_some() && !waits_for_builds),
         ("with-properties", !scheduler.with_properties.is_empty()),
         ("without-properties", !scheduler.without_properties.is_empty()),
         ("files", !scheduler.files.is_empty()),
@@ -125,6 +127,14 @@ fn check_change_keys(context: &mut Context<'_, '_>, name: &Name, scheduler: &con
             &path.key(*key),
             "this scheduler does not wait for changes",
             "delete it, or wait for `app-source`, `fdroiddata` or `submitted`",
+        );
+    }
+    if scheduler.max_wait.is_some() && !(waits_for_builds && scheduler.quiet_time.is_some()) {
+        context.at_key(
+            Code::ConfigValue,
+            &path.key("max-wait"),
+            "this scheduler does not wait for builds to end",
+            "delete it, or wait `after` a builder, with `quiet-time`",
         );
     }
     if !scheduler.branches.is_empty() && scheduler.on != Trigger::Fdroiddata {
@@ -153,14 +163,28 @@ fn check_filtered_properties(
 ) {
     let config = context.config;
     let builders = scheduler.builders.iter().filter_map(|name| config.builders.get(name));
-    let known: BTreeSet<&Name> = builders.flat_map(|builder| builder.properties.keys()).collect();
-    for (key, names) in [
+    let known: BTreeMap<&Name, _> = builders.flat_map(|builder| &builder.properties).collect();
+    for (key, properties) in [
         ("with-properties", &scheduler.with_properties),
         ("without-properties", &scheduler.without_properties),
     ] {
-        for (i, name) in names.iter().enumerate().filter(|(_, name)| !known.contains(name)) {
-            let known = known.iter().map(|name| name.as_str());
-            context.unknown(&path.key(key).index(i), false, "property", name.as_str(), known);
+        for (i, property) in properties.iter().enumerate() {
+            let path = path.key(key).index(i);
+            let (name_path, condition) = match property {
+                ChangeProperty::Any(_) => (path.clone(), None),
+                ChangeProperty::Is(condition) => (path.key("property"), Some(condition)),
+            };
+            let name = property.name();
+            match (known.get(name), condition) {
+                (None, _) => {
+                    let known = known.keys().map(|name| name.as_str());
+                    context.unknown(&name_path, false, "property", name.as_str(), known);
+                }
+                (Some(declared), Some(condition)) => {
+                    properties::check_condition(context, &path, declared, condition);
+                }
+                (Some(_), None) => {}
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::fdroid::AppId;
 use crate::finding::Code;
 
 /// The property that every change in an app's source carries.
-pub(super) const PACKAGE_NAME: &str = "packageName";
+pub const PACKAGE_NAME: &str = "packageName";
 
 /// Properties that Buildbot itself gives to every build
 /// (<https://docs.buildbot.net/current/manual/configuration/properties.html>).
@@ -80,6 +80,8 @@ pub(super) fn check_given(
     let comes = |property: &Name| match scheduler.on {
         Trigger::Submitted(_) | Trigger::Force => true,
         Trigger::AppSource => property.as_str() == PACKAGE_NAME,
+        // One build for many has the properties of none.
+        _ if scheduler.quiet_time.is_some() && scheduler.on.upstream().is_some() => false,
         Trigger::After(ref builder) | Trigger::AfterFailure(ref builder) => config
             .builders
             .get(builder)
@@ -117,6 +119,24 @@ pub(super) fn check_given(
 fn refusal(property: &config::Property, value: &Scalar) -> Option<&'static str> {
     let chosen = property.choices.is_empty() || property.choices.contains(value);
     mismatch(property.r#type, value).or((!chosen).then_some("one of its `choices`"))
+}
+
+/// Complains of a condition that never holds.
+pub(super) fn check_condition(
+    context: &mut Context<'_, '_>,
+    path: &Path,
+    declared: &config::Property,
+    condition: &config::Condition,
+) {
+    let expected = condition.is.as_ref().and_then(|value| mismatch(declared.r#type, value));
+    if let Some(expected) = expected {
+        context.at_value(
+            Code::ConfigType,
+            &path.key("is"),
+            format!("`{}` never has this value", condition.property.as_str()),
+            format!("write {expected}"),
+        );
+    }
 }
 
 /// What a property of `type_` would be, if `value` is none: the rules of the runtime's

@@ -1,7 +1,7 @@
 //! Whether a step runs, how often, and what it leaves to those after it.
 
 use super::context::Context;
-use super::properties::{BUILDBOT_PROPERTIES, check_property, mismatch};
+use super::properties::{BUILDBOT_PROPERTIES, check_condition, check_property};
 use super::step_name::name_of;
 use crate::config::{Builder, Path, Step};
 use crate::finding::Code;
@@ -42,17 +42,8 @@ pub(super) fn check(context: &mut Context<'_, '_>, path: &Path, builder: &Builde
         let Some(condition) = condition else { continue };
         let path = path.key(key);
         check_property(context, &path.key("property"), builder, &condition.property, None);
-        let declared = builder.properties.get(&condition.property);
-        if let (Some(declared), Some(value)) = (declared, &condition.is)
-            && let Some(expected) = mismatch(declared.r#type, value)
-        {
-            let message = format!("`{}` never has this value", condition.property.as_str());
-            context.at_value(
-                Code::ConfigType,
-                &path.key("is"),
-                message,
-                format!("write {expected}"),
-            );
+        if let Some(declared) = builder.properties.get(&condition.property) {
+            check_condition(context, &path, declared, condition);
         }
     }
     if let Some(name) = &step.name {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use md5::{Digest, Md5};
 
 use super::banana::Item;
+use super::known::{Knowledge, Known};
 
 /// How long the master may take for one answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -16,6 +17,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Changes that are on their way before the first of them must be answered. All their answers fit
 /// into the buffers of a connection, so that neither side waits for the other.
 const WINDOW: usize = 64;
+
+/// Builds that the master is asked about at once. What it says of them is short enough for one
+/// answer.
+const QUESTION: usize = 2_000;
 
 /// A change, with the keys that `buildbot sendchange` gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +55,9 @@ pub enum Refused {
     /// It says that it cannot take a change.
     #[error("the master refuses a change: {0}")]
     Change(String),
+    /// It cannot say what it knows.
+    #[error("the master does not say what it has built: {0}")]
+    Question(String),
     /// It speaks another protocol.
     #[error("that is no port for `buildbot sendchange`: {0}")]
     Protocol(&'static str),
@@ -107,6 +115,37 @@ impl Connection {
         self.output.flush()?;
         self.perspective = number(self.answer()?.1.map_err(|_| Refused::Login)?)?;
         Ok(())
+    }
+
+    /// What the master knows of these builds, which schedulers of `category` would start.
+    ///
+    /// # Errors
+    /// When it does not answer, or has a runtime that knows no such question.
+    pub fn known(&mut self, category: &str, builds: &[String]) -> Result<Knowledge, Refused> {
+        let mut known = Knowledge::default();
+        for builds in builds.chunks(QUESTION) {
+            let more = self.some_known(category, builds)?;
+            known.builds.extend(more.builds);
+            known.paused = more.paused;
+        }
+        Ok(known)
+    }
+
+    fn some_known(&mut self, category: &str, builds: &[String]) -> Result<Knowledge, Refused> {
+        let text = |text: &str| Item::list(["unicode".into(), text.into()]);
+        let builds = std::iter::once("list".into()).chain(builds.iter().map(|build| text(build)));
+        let arguments = vec![text(category), Item::list(builds)];
+        self.call(self.perspective.clone(), "known", arguments)?;
+        self.output.flush()?;
+        let answer = self.answer()?.1.map_err(Refused::Question)?;
+        let understood = || {
+            let [rows, paused] = <[Item; 2]>::try_from(list(answer)?).ok()?;
+            let rows = list(rows)?.into_iter().map(unicode).collect::<Option<Vec<_>>>()?;
+            let builds = rows.iter().map(|row| Known::read(row)).collect::<Option<_>>()?;
+            let paused = list(paused)?.into_iter().map(unicode).collect::<Option<_>>()?;
+            Some(Knowledge { builds, paused })
+        };
+        understood().ok_or(Refused::Protocol("what it knows is not understood"))
     }
 
     /// Submits changes, and tells `taken` of each one that the master has taken.
@@ -233,6 +272,26 @@ fn number(item: Item) -> Result<Item, Refused> {
             Ok(parts[1].clone())
         }
         _ => Err(Refused::Protocol("its answer is no object")),
+    }
+}
+
+/// The items of a list in the terms of `twisted.spread.jelly`.
+fn list(item: Item) -> Option<Vec<Item>> {
+    match item {
+        Item::List(mut parts) if parts.first() == Some(&"list".into()) => {
+            parts.remove(0);
+            Some(parts)
+        }
+        _ => None,
+    }
+}
+
+/// A text in the same terms.
+fn unicode(item: Item) -> Option<String> {
+    let Item::List(parts) = item else { return None };
+    match <[Item; 2]>::try_from(parts).ok()? {
+        [kind, Item::Bytes(text)] if kind == "unicode".into() => String::from_utf8(text).ok(),
+        _ => None,
     }
 }
 

@@ -1,8 +1,10 @@
 //! Submitting changes to a running master, as `buildbot sendchange` does, but many over one
-//! connection.
+//! connection, and none for what is queued, running or built.
 
 mod banana;
 mod connection;
+pub mod known;
+pub mod merged;
 pub mod password;
 pub mod pending;
 

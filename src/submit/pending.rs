@@ -13,27 +13,32 @@ pub const DEFAULT_TIMEOUT: i128 = 7_200;
 /// The folders of a repository that hold what was built.
 const FOLDERS: &[&str] = &["unsigned", "repo", "archive"];
 
-/// What is built already: names of files without their ending, `APPID_VERSIONCODE`.
+/// The folder beside a repository in which each build's files wait to be published, and that of
+/// those which cannot be: a folder `APPID_VERSIONCODE` each.
+const WAITING: &str = "built";
+const REFUSED: &str = "refused";
+
+/// What is built already, each as `APPID_VERSIONCODE`.
 #[derive(Debug, Default)]
-pub struct Built(BTreeSet<String>);
+pub struct Built {
+    there: BTreeSet<String>,
+    refused: BTreeSet<String>,
+}
 
 impl Built {
-    /// Looks into the folders of a repository of `fdroid`. One that is missing holds nothing.
+    /// Looks into the folders of a repository of `fdroid` and into those beside it. One that is
+    /// missing holds nothing.
     ///
     /// # Errors
     /// When the repository is no folder, or one of its folders cannot be listed.
     pub fn read(repository: &Path) -> io::Result<Self> {
         fs::read_dir(repository)?;
-        let mut built = BTreeSet::new();
+        let beside = |name| names(&repository.join("..").join(name));
+        let refused = beside(REFUSED)?.into_iter().collect();
+        // In the order in which files move on, so that none is missed.
+        let mut built: BTreeSet<String> = beside(WAITING)?.into_iter().collect();
         for folder in FOLDERS {
-            let entries = match fs::read_dir(repository.join(folder)) {
-                Ok(entries) => entries,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            };
-            for entry in entries {
-                let name = entry?.file_name();
-                let Some(name) = name.to_str() else { continue };
+            for name in names(&repository.join(folder))? {
                 // fdroidserver's `get_release_filename`: an entry's `output` may end otherwise than
                 // in `.apk`. What lies beside it has one ending more, or is a log.
                 match name.rsplit_once('.') {
@@ -42,22 +47,51 @@ impl Built {
                 }
             }
         }
-        Ok(Self(built))
+        Ok(Self { there: built, refused })
     }
 
-    fn has(&self, app: &App, build: &Build) -> bool {
-        self.0.contains(&format!("{}_{}", app.id.as_str(), build.version_code))
+    /// Whether this build waits to be published, or is.
+    #[must_use]
+    pub fn has(&self, app: &App, build: &Build) -> bool {
+        self.there.contains(&name(app, build))
+    }
+
+    /// Whether it could not be published.
+    #[must_use]
+    pub fn refuses(&self, app: &App, build: &Build) -> bool {
+        self.refused.contains(&name(app, build))
     }
 }
 
+fn name(app: &App, build: &Build) -> String {
+    format!("{}_{}", app.id.as_str(), build.version_code)
+}
+
+/// The names in a folder that are text.
+fn names(folder: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let names = entries.map(|entry| entry.map(|entry| entry.file_name().into_string().ok()));
+    names.filter_map(Result::transpose).collect()
+}
+
 /// The builds of an app's current version that are enabled and not built. Several, where a version
-/// is built for each kind of processor.
+/// is built for each kind of processor: these have its name and its commit. An old release whose
+/// name was never changed has another commit.
 pub fn pending<'a>(app: &'a App, built: &'a Built) -> impl Iterator<Item = &'a Build> {
     let enabled = |text: &Option<String>| text.as_deref().unwrap_or_default().is_empty();
-    let current = |build: &Build| {
+    let is_current = |build: &&Build| app.current_version_code == Some(build.version_code);
+    let of_current = app.builds.iter().find(is_current).and_then(|build| build.commit.as_deref());
+    let current = move |build: &Build| {
         let name = app.current_version.as_deref().filter(|name| !name.is_empty());
-        app.current_version_code == Some(build.version_code)
-            || (name.is_some() && name == build.version_name.as_deref())
+        is_current(&build)
+            || (name.is_some()
+                && name == build.version_name.as_deref()
+                && of_current.is_some()
+                && of_current == build.commit.as_deref())
     };
     // An app that keeps no version is an archived one; fdroidserver's `schedule_buildcycle` too
     // leaves it out.

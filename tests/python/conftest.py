@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from masters import PATIENCE, ROOT, TEMPLATES
+from masters import PATIENCE, TEMPLATES, corpus_folder
 from repositories import Server
 
 sys.path.insert(0, str(TEMPLATES))
@@ -24,8 +24,7 @@ sys.path.insert(0, str(TEMPLATES))
 @pytest.fixture(scope="session")
 def corpus(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout of the real fdroiddata, for all tests: to read only."""
-    folder = Path(os.environ.get("FDROID_BB_CORPUS", ROOT.parent / "shared/corpus"))
-    bundle = folder / "fdroiddata.bundle"
+    bundle = corpus_folder() / "fdroiddata.bundle"
     if not bundle.exists():
         pytest.skip(f"no corpus at {bundle}: set FDROID_BB_CORPUS")
     base = tmp_path_factory.getbasetemp()

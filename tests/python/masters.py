@@ -80,6 +80,11 @@ def _created() -> Path:
     return made
 
 
+def corpus_folder() -> Path:
+    """Where real fdroiddata is, if it is on this machine."""
+    return Path(os.environ.get("FDROID_BB_CORPUS", ROOT.parent / "shared/corpus"))
+
+
 def free_port() -> int:
     """A port of loopback that nobody had a moment ago."""
     with socket.socket() as s:

@@ -331,10 +331,11 @@ def test_the_buildserver_has_what_the_description_says(buildserver: Master) -> N
     assert names(buildserver, "workers") == machines
     assert names(buildserver, "schedulers") == {
         "new-version",
+        "single-build",
         "build-cycle",
         "submitted-verify",
         "fdroiddata",
-        "nightly-publish",
+        "publish-after-build",
         "update-after-publish",
         "deploy-after-update",
         "force",

@@ -70,6 +70,7 @@ page = "packageName"
 properties.packageName = { type = "app-id" }
 properties.versionCode = { type = "integer" }
 properties.timeout = { type = "seconds", optional = true }
+properties.buildCycleSize = { type = "integer", optional = true }
 properties.buildCycleUuid = { type = "word", optional = true }
 
 [[builders.build.steps]]
@@ -115,6 +116,13 @@ builders = ["other-build", "build"]
 [schedulers.cycle]
 on = { submitted = "build" }
 with-properties = ["buildCycleUuid"]
+without-properties = [{ property = "buildCycleSize", is = 1 }]
+builders = ["build"]
+
+[schedulers.single]
+on = { submitted = "build" }
+with-properties = [{ property = "buildCycleSize", is = 1 }]
+priority = 10
 builders = ["build"]
 
 [schedulers.tags]
@@ -271,9 +279,13 @@ def test_what_waits_is_kept_apart_and_in_order_and_survives_a_restart(world: Wor
     world.send("org.example.first", versionCode=1)
     wait_for("the first build", lambda: world.master.rest("builds")["builds"])
     for version in (1, 2, 3):
-        world.send("org.example.cycle", versionCode=version, buildCycleUuid=CYCLE)
-    for version in (4, 5, 6, 7):
+        size: dict[str, Any] = {"buildCycleSize": 3, "buildCycleUuid": CYCLE}
+        world.send("org.example.cycle", versionCode=version, **size)
+    for version in (4, 5, 6):
         world.send("org.example.news", versionCode=version)
+    # As fdroidserver sends a single build: a cycle of one, which is none.
+    one: dict[str, Any] = {"buildCycleSize": 1, "buildCycleUuid": CYCLE}
+    world.send("org.example.news", versionCode=7, **one)
     for version in (8, 9, 10):
         world.press("build", packageName="org.example.person", versionCode=version)
     wait_for("the queue", lambda: world.waiting() == 10)

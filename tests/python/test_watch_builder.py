@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The builder `fdroiddata-watch` of F-Droid's own description: it brings what changes in fdroiddata
-to the master that it runs in, and its build stays whole.
+to the master that it runs in, asks for the builds that were merged, and its build stays whole.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import json
 import subprocess
 from pathlib import Path
 
-from applied import Applied, git
-from masters import PATIENCE, ROOT, wait_for
+from applied import SUBMIT, Applied, git
+from masters import PATIENCE, ROOT, free_port, wait_for
 from program import PROGRAM
 from repositories import Server
 
@@ -29,7 +29,8 @@ def described() -> str:
 
 def test_a_commit_reconfigures_the_master_that_notices_it(server: Server, tmp_path: Path) -> None:
     data = server.repository("fdroiddata.git")
-    more = f"{described()}\n"
+    submit = SUBMIT.replace("PORT", str(free_port())).replace("FOLDER", str(tmp_path / "shared"))
+    more = f"{described()}\n[locks.fdroiddata]\n{submit}"
     applied = Applied(tmp_path, more, data.url)
     text = applied.config.read_text()
     poll = f'url = "{data.url}"\npoll-interval = "2s"\nbranch = "master"'
@@ -48,6 +49,7 @@ def test_a_commit_reconfigures_the_master_that_notices_it(server: Server, tmp_pa
     try:
         applied.run("apply")
         master = applied.master
+        (master.output / "repository").mkdir(parents=True)
         updates = applied.updates()
         # The first poll only notes what is there.
         wait_for("the poll", lambda: "gitpoller: processing changes" in master.log())
@@ -64,10 +66,19 @@ def test_a_commit_reconfigures_the_master_that_notices_it(server: Server, tmp_pa
         assert name in applied.pollers()
         assert applied.updates() == updates + 1, "told once, in the middle of the build"
         assert (applied.master.output / "metrics/fdroid-bb.prom").exists()
+        # From now on what is merged is built; what is there already is not.
+        assert "merged builds are submitted from now on" in steps["fdroid-bb schedule"]["text"]
+        path = applied.data / f"metadata/{name}.yml"
+        block = "Builds:\n  - versionName: '1'\n    versionCode: 1\n    commit: v1\n"
+        path.write_text(path.read_text() + block)
+        push("a build")
+        [asked] = master.builds("check", 1, 60)
+        assert asked["properties"]["packageName"][0] == name
+        assert asked["properties"]["versionCode"][0] == "1"
         # And it goes on: the next one finds the builder as it was.
         (applied.data / f"metadata/{name}.yml").unlink()
         push("no app")
-        build = master.builds("fdroiddata-watch", 2, 60)[1]
+        build = master.builds("fdroiddata-watch", 3, 60)[2]
         assert build["results"] == 0
         assert name not in applied.pollers()
     finally:

@@ -16,7 +16,9 @@ from .polling.other_pollers import app_hg_poller, app_svn_poller
 from .queueing.changed_files import ChangedFiles
 from .queueing.daily import Daily
 from .queueing.due import AppSourceScheduler
+from .queueing.pause import Pauses, app_may_start, next_worker
 from .queueing.queue import ChangeScheduler, SameProperties
+from .queueing.quiet import QuietTriggerable
 from .queueing.submit import SubmitSource
 from .reporting.http_status import HttpStatus
 from .reporting.reporters import CommitStatus, FailureMail
@@ -52,7 +54,9 @@ __all__ = [
     "Live",
     "Output",
     "PatientGit",
+    "Pauses",
     "PropertyIs",
+    "QuietTriggerable",
     "Retry",
     "RolesFromMembership",
     "Run",
@@ -67,8 +71,10 @@ __all__ = [
     "UploadFolder",
     "VagrantLatentWorker",
     "app_hg_poller",
+    "app_may_start",
     "app_svn_poller",
     "build_has_failed",
     "build_is_well",
     "dashboard",
+    "next_worker",
 ]

@@ -242,14 +242,16 @@ pub enum Command {
     /// Submit the builds that are pending to a running master
     ///
     /// Pending are the builds of an app's current version that are neither disabled nor found in
-    /// --repository. All go over one connection, as `buildbot sendchange` would send each. The
+    /// --repository. What is queued or running is left out, and with --all or --merged also what
+    /// has failed, until its metadata or what builds it has changed. All go over one connection, as `buildbot sendchange` would send each. The
     /// master's address and user are those of its `submit` in the pipeline description; its
     /// password is read from the file that the master writes.
     #[command(after_help = EXIT_CODES)]
     Schedule {
         #[command(flatten)]
         which: Which,
-        /// What was built already: a folder with `unsigned`, `repo` and `archive`
+        /// What was built already: a folder with `unsigned`, `repo` and `archive`, beside `built`
+        /// and `refused`
         #[arg(long, value_name = "DIR")]
         repository: Option<PathBuf>,
         /// Which schedulers take them: `build` or `verify` in F-Droid's description
@@ -290,6 +292,24 @@ pub enum Command {
         /// The APK
         #[arg(value_name = "FILE")]
         file: PathBuf,
+    },
+    /// Let no more builds start: of one app, of one builder, or any
+    ///
+    /// What runs goes on, what is asked for waits, also over a restart of the master. Without an app,
+    /// a builder or --all, says what is paused.
+    #[command(after_help = EXIT_CODES)]
+    Pause {
+        #[command(flatten)]
+        what: Paused,
+        /// Why, for those who miss a build
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        reason: String,
+    },
+    /// Let builds start again that were paused
+    #[command(after_help = EXIT_CODES)]
+    Resume {
+        #[command(flatten)]
+        what: Paused,
     },
     /// Print the JSON schema of fdroid-bb.toml, for editors
     #[command(after_help = EXIT_CODES)]
@@ -344,6 +364,23 @@ pub struct Masters {
     pub patience: Option<u64>,
 }
 
+/// What is paused.
+#[derive(Args)]
+pub struct Paused {
+    /// The builds of this app
+    #[arg(long, value_name = "APPID", conflicts_with_all = ["builder", "all"])]
+    pub app: Option<String>,
+    /// The builds of this builder
+    #[arg(long, value_name = "NAME", conflicts_with = "all")]
+    pub builder: Option<String>,
+    /// All builds of all masters
+    #[arg(long)]
+    pub all: bool,
+    /// The folder that holds the masters' base directories, each with its master's name
+    #[arg(long, value_name = "DIR", default_value = ".", value_parser = absolute)]
+    pub basedirs: PathBuf,
+}
+
 /// How a difference is shown.
 #[derive(Args)]
 pub struct Shown {
@@ -388,6 +425,10 @@ pub struct Which {
     /// The apps in a file, one id a line; `-` is stdin
     #[arg(long, value_name = "FILE")]
     pub list: Option<PathBuf>,
+    /// The builds that commits have added or enabled since the last time, whether or not they are
+    /// of the current version; the first time, none
+    #[arg(long)]
+    pub merged: bool,
 }
 
 /// How results are said.

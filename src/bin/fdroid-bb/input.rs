@@ -1,5 +1,6 @@
 //! Reading what every command reads, and judging what was found.
 
+use std::path::PathBuf;
 use std::thread;
 
 use fdroid_bb::cache::{self, Cache};
@@ -15,6 +16,8 @@ use crate::progress::Progress;
 pub struct Read {
     pub description: Description,
     pub tree: Tree,
+    /// Where the tree is.
+    pub fdroiddata: PathBuf,
     pub apps: Apps,
     /// The findings on the description, then those on the apps.
     pub findings: Vec<Finding>,
@@ -61,7 +64,7 @@ fn read_with(inputs: &Inputs, pollers_only: bool) -> Result<Read, Vec<Finding>> 
     let detail = if pollers_only { Detail::Pollers(known.as_ref()) } else { Detail::Whole };
     let apps = read_apps(&description, &tree, detail).map_err(|finding| vec![finding])?;
     let findings = description.findings.iter().chain(&apps.findings).cloned().collect();
-    Ok(Read { description, tree, apps, findings })
+    Ok(Read { description, tree, fdroiddata: inputs.fdroiddata.clone(), apps, findings })
 }
 
 /// Reads of the apps what their pollers follow from.

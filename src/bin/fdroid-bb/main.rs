@@ -3,6 +3,7 @@
 mod apply;
 mod apps;
 mod check;
+mod chosen;
 mod cli;
 mod compiled;
 mod described;
@@ -12,7 +13,9 @@ mod file;
 mod generate;
 mod input;
 mod load;
+mod merged;
 mod metrics;
+mod pause;
 mod progress;
 mod publish;
 mod report;
@@ -157,6 +160,8 @@ fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
         }
         Command::Publish { built } => publish::publish(&built, out, err),
         Command::Apk { file } => publish::apk(&file, out, err),
+        Command::Pause { what, reason } => pause::pause(&inputs, &what, Some(&reason), out, err),
+        Command::Resume { what } => pause::pause(&inputs, &what, None, out, err),
         Command::Schema => {
             serde_json::to_writer_pretty(&mut *out, &fdroid_bb::config::editor_schema())?;
             writeln!(out)?;

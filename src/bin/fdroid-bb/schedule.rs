@@ -1,30 +1,31 @@
 //! The command `schedule`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read as _, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use fdroid_bb::compile::Record;
 use fdroid_bb::config::Submit;
 use fdroid_bb::fdroid::{App, Build};
 use fdroid_bb::pipeline::Pipeline;
+use fdroid_bb::submit::known::{Knowledge, Known, State};
 use fdroid_bb::submit::pending::{self, Built, pending};
 use fdroid_bb::submit::{Change, Connection, Refused, password};
-use fdroid_bb::text::{count, nearest, shown};
+use fdroid_bb::text::{count, shown};
 use serde_json::json;
 
 use crate::Exit;
+use crate::chosen::chosen;
 use crate::cli::{Format, Inputs, Which};
 use crate::input::{self, Read};
+use crate::merged::Merged;
 use crate::progress::Progress;
 use crate::report;
 
 /// Where a master lays down its password if the description does not say, as fdroidserver has it.
 const PASSWORD_FILE: &str = "/tmp/fdroid-buildbot-sendchange/passwd";
-
-/// The longest list of apps that is read, in bytes.
-const LONGEST_LIST: u64 = 4 << 20;
 
 /// What is submitted, and how.
 pub struct Options {
@@ -39,10 +40,10 @@ pub struct Options {
 }
 
 /// Why nothing is submitted: a message, a remedy, and how the command ends.
-struct Stop(String, String, Exit);
+pub struct Stop(String, String, Exit);
 
 impl Stop {
-    fn new(message: impl Into<String>, help: impl Into<String>) -> Self {
+    pub fn new(message: impl Into<String>, help: impl Into<String>) -> Self {
         Self(message.into(), help.into(), Exit::Invalid)
     }
 }
@@ -67,7 +68,7 @@ pub fn schedule(
             return Ok(Exit::Invalid);
         }
     };
-    if options.which.all {
+    if options.which.all || options.which.merged {
         let broken = read.apps.records.iter().filter_map(|record| match record {
             Record::Quarantined { error, .. } => Some(error.clone()),
             Record::App { .. } => None,
@@ -87,6 +88,22 @@ pub fn schedule(
     }
 }
 
+/// What is asked for, and what becomes of it.
+struct Outcome<'r> {
+    /// How many apps were looked at.
+    apps: usize,
+    /// What is submitted, or would be.
+    changes: Vec<Change>,
+    /// What is not, for it was before.
+    kept: BTreeMap<State, Vec<String>>,
+    /// What the master says is paused.
+    paused: Vec<String>,
+    /// Why the master was not asked.
+    unasked: Option<String>,
+    /// The commit after which merged builds are asked for, if that was not known.
+    first: Option<&'r str>,
+}
+
 fn submit(read: &Read, options: &Options, out: &mut dyn Write) -> Result<io::Result<Exit>, Stop> {
     let started = Instant::now();
     let pipeline = &read.description.pipeline;
@@ -98,37 +115,115 @@ fn submit(read: &Read, options: &Options, out: &mut dyn Write) -> Result<io::Res
         })?,
         None => Built::default(),
     };
-    let builds: Vec<(&App, &Build)> =
-        apps.iter().flat_map(|app| pending(app, &built).map(|build| (*app, build))).collect();
-    let changes = changes(pipeline, read.tree.commit.as_deref(), options, &builds);
-    let mut taken = BTreeSet::new();
-    if !options.dry_run && !changes.is_empty() {
-        let (user, address, file) = target(pipeline, options)?;
-        let password = password::read(&file).map_err(|error| {
-            let message = format!("there is no password in `{}`: {error}", file.display());
-            let help = "start the master, which makes it, or give `--password-file FILE`";
-            Stop(message, help.to_owned(), Exit::Failed)
-        })?;
-        let progress = Progress::new("submitting builds");
-        let result = Connection::open(address, user, &password).and_then(|mut connection| {
-            connection.submit(&changes, &mut |change| {
-                taken.insert(change.who.as_str());
-                progress.at(taken.len(), changes.len());
-            })
+    let merged = options.which.merged.then(|| Merged::read(read)).transpose()?;
+    let builds = match &merged {
+        Some(merged) => merged.added(read, &apps, &built)?,
+        None => apps.iter().flat_map(|app| pending(app, &built).map(|b| (*app, b))).collect(),
+    };
+    let mut outcome = Outcome {
+        apps: apps.len(),
+        changes: Vec::new(),
+        kept: BTreeMap::new(),
+        paused: Vec::new(),
+        unasked: None,
+        first: merged.as_ref().and_then(Merged::first),
+    };
+    if !builds.is_empty() {
+        let asked = ask(pipeline, options, &builds);
+        let (connection, known) = match asked {
+            Ok((connection, known)) => (Some(connection), known),
+            Err(Stop(message, ..)) if options.dry_run => {
+                outcome.unasked = Some(message);
+                (None, Knowledge::default())
+            }
+            Err(stop) => return Err(stop),
+        };
+        let by_name = !options.which.all && !options.which.merged;
+        let new = builds.into_iter().filter(|(app, build)| {
+            let key = format!("{}:{}", app.id.as_str(), build.version_code);
+            let Some(state) = kept(&known, &built, app, build, by_name, read) else { return true };
+            outcome.kept.entry(state).or_default().push(key);
+            false
         });
-        drop(progress);
-        if let Err(error) = result {
-            let stop = failed(&error, address, taken.len(), changes.len());
-            let left = changes.iter().filter(|change| !taken.contains(change.who.as_str()));
-            return say_left(out, options, &left.collect::<Vec<_>>())
-                .map_or_else(|error| Ok(Err(error)), |()| Err(stop));
+        let new: Vec<_> = new.collect();
+        outcome.paused = known.paused;
+        outcome.changes = changes(pipeline, read.tree.commit.as_deref(), options, &new);
+        if let (Some(mut connection), false) = (connection, options.dry_run) {
+            let address = target(pipeline, options)?.1;
+            if let Err((taken, error)) = send(&mut connection, &outcome.changes) {
+                let stop = failed(&error, address, taken.len(), outcome.changes.len());
+                let left = outcome.changes.iter().filter(|c| !taken.contains(c.who.as_str()));
+                return say_left(out, options, &left.collect::<Vec<_>>())
+                    .map_or_else(|error| Ok(Err(error)), |()| Err(stop));
+            }
         }
     }
+    if let (Some(merged), false) = (&merged, options.dry_run) {
+        merged.advance(read)?;
+    }
     let seconds = started.elapsed().as_secs_f64();
-    Ok(say(out, options, apps.len(), &changes, seconds).map(|()| Exit::Clean))
+    Ok(say(out, options, &outcome, seconds).map(|()| Exit::Clean))
 }
 
-fn failed(error: &Refused, address: std::net::SocketAddr, done: usize, all: usize) -> Stop {
+/// Connects to the master, and asks it what it knows of `builds`.
+fn ask(
+    pipeline: &Pipeline,
+    options: &Options,
+    builds: &[(&App, &Build)],
+) -> Result<(Connection, Knowledge), Stop> {
+    let (user, address, file) = target(pipeline, options)?;
+    let password = password::read(&file).map_err(|error| {
+        let message = format!("there is no password in `{}`: {error}", file.display());
+        let help = "start the master, which makes it, or give `--password-file FILE`";
+        Stop(message, help.to_owned(), Exit::Failed)
+    })?;
+    let keys =
+        builds.iter().map(|(app, build)| format!("{}:{}", app.id.as_str(), build.version_code));
+    let keys: Vec<String> = keys.collect();
+    let asked = Connection::open(address, user, &password).and_then(|mut connection| {
+        let known = connection.known(&options.category, &keys)?;
+        Ok((connection, known))
+    });
+    asked.map_err(|error| failed(&error, address, 0, builds.len()))
+}
+
+/// Why a build is not asked for again, if it is not. Whoever names an app asks for what has ended.
+fn kept(
+    known: &Knowledge,
+    built: &Built,
+    app: &App,
+    build: &Build,
+    by_name: bool,
+    read: &Read,
+) -> Option<State> {
+    let found = known.builds.get(&format!("{}:{}", app.id.as_str(), build.version_code));
+    match found {
+        Some(Known::UnderWay(state)) => Some(*state),
+        _ if by_name => None,
+        Some(Known::Ended(ended)) => {
+            let commit = read.tree.commit.as_deref();
+            let state = ended.keeps(&read.fdroiddata, commit, &app.id)?;
+            Some(if built.refuses(app, build) { State::Refused } else { state })
+        }
+        None => built.refuses(app, build).then_some(State::Refused),
+    }
+}
+
+/// Submits changes; else those that the master has taken, and why not all.
+fn send<'c>(
+    connection: &mut Connection,
+    changes: &'c [Change],
+) -> Result<(), (BTreeSet<&'c str>, Refused)> {
+    let mut taken = BTreeSet::new();
+    let progress = Progress::new("submitting builds");
+    let result = connection.submit(changes, &mut |change| {
+        taken.insert(change.who.as_str());
+        progress.at(taken.len(), changes.len());
+    });
+    result.map_err(|error| (taken, error))
+}
+
+fn failed(error: &Refused, address: SocketAddr, done: usize, all: usize) -> Stop {
     let help = match error {
         Refused::Login => "the master that listens there made another password, or none".to_owned(),
         Refused::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
@@ -141,60 +236,6 @@ fn failed(error: &Refused, address: std::net::SocketAddr, done: usize, all: usiz
     };
     let message = format!("{address}: {error}; {done} of {all} builds were submitted");
     Stop(message, help, Exit::Failed)
-}
-
-/// The apps that are asked for.
-fn chosen<'r>(read: &'r Read, which: &Which) -> Result<Vec<&'r App>, Stop> {
-    let known: BTreeMap<&str, &Record> =
-        read.apps.records.iter().map(|record| (record.name(), record)).collect();
-    let names: Vec<String> = if which.all {
-        known.keys().map(|name| (*name).to_owned()).collect()
-    } else if let Some(list) = &which.list {
-        listed(list)?
-    } else {
-        which.apps.clone()
-    };
-    let mut apps = Vec::new();
-    for name in names.iter().map(String::as_str).collect::<BTreeSet<_>>() {
-        match known.get(name) {
-            Some(Record::App { app, .. }) => apps.extend(app.as_deref()),
-            Some(Record::Quarantined { .. }) if which.all => {}
-            Some(Record::Quarantined { error, .. }) => {
-                let message =
-                    format!("the metadata of `{}` is broken: {}", shown(name), error.message);
-                return Err(Stop::new(message, error.help.clone()));
-            }
-            None => {
-                let names: Vec<&str> = known.keys().copied().collect();
-                let help = match nearest(name, &names) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => "`fdroid-bb apps` lists all apps".to_owned(),
-                };
-                return Err(Stop::new(format!("there is no app `{}`", shown(name)), help));
-            }
-        }
-    }
-    Ok(apps)
-}
-
-/// The lines of a list, without comments.
-fn listed(file: &Path) -> Result<Vec<String>, Stop> {
-    let mut text = String::new();
-    let read = if file == Path::new("-") {
-        io::stdin().take(LONGEST_LIST + 1).read_to_string(&mut text)
-    } else {
-        std::fs::File::open(file).and_then(|f| f.take(LONGEST_LIST + 1).read_to_string(&mut text))
-    };
-    let read = match read {
-        Ok(bytes) if bytes as u64 > LONGEST_LIST => Err(io::ErrorKind::FileTooLarge.into()),
-        read => read,
-    };
-    read.map_err(|error| {
-        let message = format!("the list `{}` cannot be read: {error}", file.display());
-        Stop::new(message, "give a file with one application id a line, or `-` for stdin")
-    })?;
-    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
-    Ok(lines.filter(|line| !line.is_empty()).map(ToOwned::to_owned).collect())
 }
 
 /// As `buildbot sendchange` would be called by fdroidserver.
@@ -244,7 +285,7 @@ fn cycle_id() -> String {
 fn target<'p>(
     pipeline: &'p Pipeline,
     options: &Options,
-) -> Result<(&'p str, std::net::SocketAddr, PathBuf), Stop> {
+) -> Result<(&'p str, SocketAddr, PathBuf), Stop> {
     let masters: Vec<(&str, &Submit)> = pipeline
         .masters
         .iter()
@@ -277,13 +318,18 @@ fn say_left(out: &mut dyn Write, options: &Options, left: &[&Change]) -> io::Res
 fn say(
     out: &mut dyn Write,
     options: &Options,
-    apps: usize,
-    changes: &[Change],
+    outcome: &Outcome<'_>,
     seconds: f64,
 ) -> io::Result<()> {
+    let Outcome { apps, changes, kept, paused, unasked, first } = outcome;
     if options.format == Format::Json {
         let builds: Vec<_> = changes.iter().map(|change| &change.properties).collect();
-        let document = json!({"submitted": !options.dry_run, "apps": apps, "builds": builds});
+        let kept: BTreeMap<_, _> =
+            kept.iter().map(|(state, keys)| (state.as_str(), keys)).collect();
+        let document = json!({
+            "submitted": !options.dry_run, "apps": apps, "builds": builds, "kept": kept,
+            "paused": paused, "master-not-asked": unasked,
+        });
         serde_json::to_writer_pretty(&mut *out, &document)?;
         return writeln!(out);
     }
@@ -291,10 +337,28 @@ fn say(
         writeln!(out, "{}", change.who)?;
     }
     let builds = count(changes.len(), "build");
-    let apps = count(apps, "app");
+    let of = count(*apps, "app");
     match (changes.is_empty(), options.dry_run) {
-        (true, _) => writeln!(out, "nothing to do: the current version of {apps} is built"),
-        (false, true) => writeln!(out, "{builds} of {apps} would be submitted"),
-        (false, false) => writeln!(out, "submitted {builds} of {apps} in {seconds:.2} s"),
+        (true, _) if first.is_some() || options.which.merged => writeln!(out, "nothing to do")?,
+        (true, _) if !kept.is_empty() => writeln!(out, "nothing to do")?,
+        (true, _) => writeln!(out, "nothing to do: the current version of {of} is built")?,
+        (false, true) => writeln!(out, "{builds} of {of} would be submitted")?,
+        (false, false) => writeln!(out, "submitted {builds} of {of} in {seconds:.2} s")?,
     }
+    for (state, keys) in kept {
+        let reason = match state {
+            State::Queued | State::Running => "",
+            State::Built | State::Failed | State::Refused => {
+                "; nothing has changed since, and who names the app has it built again"
+            }
+        };
+        writeln!(out, "left out: {} {}{reason}", count(keys.len(), "build"), state.as_str())?;
+    }
+    if let Some(commit) = first {
+        writeln!(out, "merged builds are submitted from now on: those after {commit}")?;
+    }
+    if let Some(why) = unasked {
+        writeln!(out, "the master was not asked what it has built: {why}")?;
+    }
+    paused.iter().try_for_each(|line| writeln!(out, "paused: {line}"))
 }

@@ -20,7 +20,7 @@ from buildbot.process.results import EXCEPTION, FAILURE, Results
 from jinja2 import Environment
 from twisted.internet import reactor, threads
 
-from ..common import output
+from ..common import output, pauses
 from ..polling.report import LIST
 
 # Rows that a table shows; how many more there are is said.
@@ -57,6 +57,7 @@ _PAGE = """\
 {% else %}<p>{{ nothing }}</p>{% endif %}
 {% endmacro %}
 <div class="container">
+{% for line in paused %}<p class="alert alert-warning">paused: {{ line }}</p>{% endfor %}
 <h4>Sources of apps</h4>
 <p{% if sources_alarm %} class="alert alert-danger"{% endif %}>{{ sources }}</p>
 {% if down %}
@@ -96,7 +97,11 @@ class Dashboard:
         master = self.buildbot_api.master
         found = threads.blockingCallFromThread(reactor, master.db.pool.do, _read, master.db.model)
         folder = output.folder(master)
-        found |= _sources(folder) | _due(folder) | {"generated": _generated()}
+        found |= (
+            _sources(folder)
+            | _due(folder)
+            | {"generated": _generated(), "paused": pauses.told(master)}
+        )
         body = self._page.render(found).encode()
         headers = [
             ("Content-Type", "text/html; charset=utf-8"),

@@ -17,6 +17,9 @@ from buildbot.schedulers.basic import AnyBranchScheduler
 from buildbot.util import ComparableMixin
 from twisted.internet import defer
 
+# Buildsets whose properties are kept in memory.
+_MOST_KNOWN = 20_000
+
 
 class ChangeScheduler(AnyBranchScheduler):
     """Asks for a build for each change, with that change's own properties.
@@ -102,19 +105,31 @@ class SameProperties(ComparableMixin):
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = list(names)
+        # By buildset, whose properties never change: thousands that wait are compared with each.
+        self._values: dict[int, list[str]] = {}
 
     def __call__(
         self, master: Any, builder: Any, new: dict[str, Any], waiting: dict[str, Any]
-    ) -> defer.Deferred[bool]:
+    ) -> bool | defer.Deferred[bool]:
         """Tell whether the one that waits can be dropped."""
-        return defer.ensureDeferred(self._same(master, new, waiting))
-
-    async def _same(self, master: Any, new: dict[str, Any], waiting: dict[str, Any]) -> bool:
         if new["priority"] < waiting["priority"]:
             return False
-        values = []
-        for request in (new, waiting):
-            path = ("buildsets", request["buildsetid"], "properties")
-            given = await master.data.get(path)
-            values.append([given.get(name, (None,))[0] for name in self.names])
-        return bool(values[0] == values[1]) and None not in values[0]
+        ids = (new["buildsetid"], waiting["buildsetid"])
+        if all(buildset in self._values for buildset in ids):
+            return _are_equal(*(self._values[buildset] for buildset in ids))
+        return defer.ensureDeferred(self._same(master, *ids))
+
+    async def _same(self, master: Any, *ids: int) -> bool:
+        if len(self._values) > _MOST_KNOWN:
+            self._values.clear()
+        found = []
+        for buildset in ids:
+            given = await master.data.get(("buildsets", buildset, "properties"))
+            # A form gives a number where a change has a text.
+            found.append([str(given.get(name, ("",))[0]) for name in self.names])
+        self._values.update(zip(ids, found, strict=True))
+        return _are_equal(*found)
+
+
+def _are_equal(new: list[str], waiting: list[str]) -> bool:
+    return new == waiting and "" not in new

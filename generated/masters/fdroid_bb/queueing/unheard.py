@@ -16,7 +16,9 @@ from buildbot.process.properties import Properties
 from twisted.internet import defer
 from twisted.python import log
 
+from ..common import pauses
 from ..common.process import printable
+from .known import known
 
 # Seconds in which a category is logged once.
 _AGAIN = 3600.0
@@ -45,7 +47,9 @@ class Unheard:
 
 
 class Perspective(ChangePerspective):
-    """Takes changes as Buildbot's does, and logs those that no scheduler takes."""
+    """Takes changes as Buildbot's does, logs those that no scheduler takes, and answers what is
+    known of earlier ones.
+    """
 
     def __init__(self, master: Any, prefix: str | None, unheard: Unheard) -> None:
         super().__init__(master, prefix)
@@ -65,6 +69,11 @@ class Perspective(ChangePerspective):
                 f"this one, of project `{printable(str(changedict.get('project')), 100)}`; logged "
                 f"once in {_AGAIN:.0f} s"
             )
+
+    def perspective_known(self, category: str, versions: list[str]) -> defer.Deferred[Any]:
+        """What is known of versions of apps, and what is paused."""
+        rows = defer.ensureDeferred(known(self.master, category, versions))
+        return rows.addCallback(lambda rows: [rows, pauses.told(self.master)])
 
 
 def _is_heard(master: Any, changedict: Mapping[str, Any]) -> bool:
