@@ -16,6 +16,7 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
 use super::axml;
+use super::parcel::digest;
 use crate::process;
 
 const MANIFEST: &[u8] = b"AndroidManifest.xml";
@@ -141,14 +142,71 @@ pub fn read_file(file: File) -> Result<Identity, String> {
     axml::read(&bytes).map_err(|error| format!("its AndroidManifest.xml: {error}"))
 }
 
+/// A sum of all that the APK holds but its signature: of the names and the contents of its files. No
+/// other file can be opened from then on.
+///
+/// # Errors
+/// As of [`read`].
+pub fn read_content(path: &Path) -> Result<String, String> {
+    // It is sound, so its files are read alike by all.
+    let file = File::open(path).map_err(|error| format!("it cannot be opened: {error}"))?;
+    let again = file.try_clone().map_err(|error| error.to_string())?;
+    limit(Resource::Nofile, 0).map_err(|error| error.to_string())?;
+    read_file(again)?;
+    let broken = |error: &dyn std::fmt::Display| format!("it cannot be unpacked: {error}");
+    let mut buffer = vec![0; RECOMMENDED_BUFFER_SIZE];
+    let archive = ZipArchive::from_file(file, &mut buffer).map_err(|error| broken(&error))?;
+    let (mut sums, mut entries) = (BTreeSet::new(), archive.entries(&mut buffer));
+    while let Some(entry) = entries.next_entry().map_err(|error| broken(&error))? {
+        let name = entry.file_path().as_bytes();
+        if is_signature(name) {
+            continue;
+        }
+        let found = archive.get_entry(entry.wayfinder()).map_err(|error| broken(&error))?;
+        let sum = match entry.compression_method() {
+            CompressionMethod::STORE => digest(found.verifying_reader(found.reader())),
+            CompressionMethod::DEFLATE => {
+                digest(found.verifying_reader(DeflateDecoder::new(found.reader())))
+            }
+            _ => return Err("a file of it is packed in an unknown way".to_owned()),
+        };
+        let name = digest(name).map_err(|error| broken(&error))?;
+        sums.insert(name + &sum.map_err(|error| broken(&error))?);
+    }
+    let all = sums.into_iter().collect::<String>();
+    digest(all.as_bytes()).map_err(|error| broken(&error))
+}
+
+/// Whether a file belongs to the signature of a JAR.
+fn is_signature(name: &[u8]) -> bool {
+    let name = name.strip_prefix(b"META-INF/").unwrap_or_default();
+    let endings: [&[u8]; 4] = [b".SF", b".RSA", b".DSA", b".EC"];
+    name == b"MANIFEST.MF"
+        || (!name.contains(&b'/') && endings.iter().any(|ending| name.ends_with(ending)))
+}
+
 /// Lets another process of `program`, which is this one, read the APK.
 ///
 /// # Errors
 /// When it cannot be started. Within: why the APK is none.
 pub fn ask(program: &Path, apk: &Path) -> io::Result<Result<Identity, String>> {
+    Ok(run(program, &[], apk)?.and_then(|said| {
+        serde_json::from_str(&said).map_err(|_| "it says nothing that can be read".to_owned())
+    }))
+}
+
+/// The same for the [sum](read_content) of what it holds.
+///
+/// # Errors
+/// As of [`ask`].
+pub fn content(program: &Path, apk: &Path) -> io::Result<Result<String, String>> {
+    run(program, &["--content"], apk)
+}
+
+fn run(program: &Path, options: &[&str], apk: &Path) -> io::Result<Result<String, String>> {
     let mut command = Command::new(program);
     // An absolute path is no option.
-    command.arg0("fdroid-bb").arg("apk").arg(std::path::absolute(apk)?).env_clear();
+    command.arg0("fdroid-bb").arg("apk").args(options).arg(std::path::absolute(apk)?).env_clear();
     let (is_good, said) = match process::run(&mut command, PATIENCE) {
         Ok(ended) => ended,
         Err(error) if error.kind() == io::ErrorKind::TimedOut => {
@@ -161,5 +219,5 @@ pub fn ask(program: &Path, apk: &Path) -> io::Result<Result<Identity, String>> {
         let why = why.unwrap_or("reading it takes more time or memory than it may");
         return Ok(Err(why.to_owned()));
     }
-    Ok(serde_json::from_str(&said).map_err(|_| "it says nothing that can be read".to_owned()))
+    Ok(Ok(said))
 }

@@ -12,20 +12,21 @@
 
 mod apk;
 mod axml;
+mod elsewhere;
+mod parcel;
 mod place;
 mod set;
 mod view;
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-pub use apk::{Identity, ask, confine, read, read_file};
+pub use apk::{Identity, ask, confine, read, read_content, read_file};
 pub use place::{Places, PublishError};
 pub use set::{Set, Version};
 use view::View;
@@ -42,6 +43,8 @@ pub const PATIENCE: Duration = Duration::from_secs(30 * 60);
 pub enum Outcome {
     /// It is in the repository.
     Published,
+    /// It is in `outbox`, to be signed elsewhere.
+    Sent,
     /// It was there already.
     Dropped(&'static str),
     /// It is in `refused`, for this reason.
@@ -109,12 +112,11 @@ impl Publisher<'_> {
         };
         let (reason, said) = match checked {
             Err(reason) => (reason, String::new()),
-            Ok(set) => match self.sign(view, &set)? {
+            Ok(set) => match self.sign_here(view, &set)? {
                 Ok(said) => {
                     let stem = set.version.stem();
                     let ready = places.ready.join(&stem);
-                    let signed = view.path("repo");
-                    fs::rename(&signed, &ready).map_err(|e| places.failed(&ready, e))?;
+                    places.rename(&view.path("repo"), &ready)?;
                     places.finish(&stem)?;
                     self.tell(name, &Outcome::Published, &said);
                     return Ok(());
@@ -122,7 +124,7 @@ impl Publisher<'_> {
                 Err((reason, said)) => (reason, said),
             },
         };
-        places.refuse(name, &format!("{reason}\n{said}"))?;
+        places.refuse(&places.built, name, &format!("{reason}\n{said}"))?;
         self.tell(name, &Outcome::Refused(reason), &said);
         Ok(())
     }
@@ -188,7 +190,11 @@ impl Publisher<'_> {
 
     /// Has fdroidserver compare and sign it. The signed files are in the view's `repo` then, as
     /// they will be in the repository's; or why not, and what fdroidserver said.
-    fn sign(&self, view: &View, set: &Set) -> Result<Result<String, (String, String)>, Failed> {
+    fn sign_here(
+        &self,
+        view: &View,
+        set: &Set,
+    ) -> Result<Result<String, (String, String)>, Failed> {
         let places = self.places;
         let at = |error| places.failed(&view.path(""), error);
         let (stem, app) = (set.version.stem(), set.version.app.as_str());
@@ -224,11 +230,6 @@ impl Publisher<'_> {
         if let Some(log) = &set.log {
             let to = view.path("repo").join(format!("{stem}.log.gz"));
             fs::copy(log, to).map_err(|e| places.failed(log, e))?;
-        }
-        for entry in fs::read_dir(view.path("repo")).map_err(at)? {
-            let path = entry.map_err(at)?.path();
-            let mode = if path.is_dir() { 0o755 } else { 0o644 };
-            fs::set_permissions(&path, Permissions::from_mode(mode)).map_err(at)?;
         }
         Ok(Ok(said))
     }

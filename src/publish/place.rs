@@ -3,14 +3,15 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
 use super::names;
-use super::set::ENDINGS;
+use super::set::{ENDINGS, OURS};
 
 /// Why nothing is published, whatever the set.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +59,10 @@ pub struct Places {
     pub built: PathBuf,
     /// Those that were not published, each with a `reason`.
     pub refused: PathBuf,
+    /// What is to be signed elsewhere.
+    pub outbox: PathBuf,
+    /// What was signed there.
+    pub inbox: PathBuf,
     /// Where this program works.
     pub work: PathBuf,
     /// Below it, what only has to be moved into the repository.
@@ -79,13 +84,16 @@ impl Places {
         let work = beside.join("publishing");
         let places = Self {
             refused: beside.join("refused"),
+            outbox: beside.join("outbox"),
+            inbox: beside.join("inbox"),
             ready: work.join("ready"),
             built: built.to_owned(),
             repository,
             work,
         };
         let repo = places.repository.join("repo");
-        for folder in [&places.built, &places.refused, &places.ready, &repo] {
+        let own = [&places.built, &places.refused, &places.ready, &places.outbox, &places.inbox];
+        for folder in own.into_iter().chain([&repo]) {
             fs::create_dir_all(folder).map_err(|e| places.failed(folder, e))?;
         }
         Ok(Self { built: at(built)?, ..places })
@@ -131,6 +139,13 @@ impl Places {
         let ready = self.ready.join(stem);
         let repo = self.repository.join("repo");
         self.merge(&ready, &repo)?;
+        // Signed elsewhere, it came back without its log.
+        let log = format!("{stem}.log.gz");
+        let sent = self.outbox.join(stem).join("repo").join(&log);
+        if sent.is_file() {
+            self.rename(&sent, &repo.join(&log))?;
+        }
+        self.remove(&self.outbox.join(stem))?;
         self.remove(&self.built.join(stem))?;
         self.remove(&ready)
     }
@@ -142,11 +157,17 @@ impl Places {
             let (path, target) = (from.join(&name), to.join(&name));
             if path.is_dir() {
                 self.merge(&path, &target)?;
-            } else {
-                fs::rename(&path, &target).map_err(|e| self.failed(&target, e))?;
+            } else if !OURS.iter().any(|ours| name == *ours) {
+                let mode = Permissions::from_mode(0o644);
+                fs::set_permissions(&path, mode).map_err(|e| self.failed(&path, e))?;
+                self.rename(&path, &target)?;
             }
         }
         Ok(())
+    }
+
+    pub(super) fn rename(&self, from: &Path, to: &Path) -> Result<(), PublishError> {
+        fs::rename(from, to).map_err(|e| self.failed(to, e))
     }
 
     /// Removes a folder, or whatever is there in its place.
@@ -162,8 +183,13 @@ impl Places {
     }
 
     /// Puts a set away, with the reason. One that was refused before gives way.
-    pub(super) fn refuse(&self, name: &OsStr, reason: &str) -> Result<(), PublishError> {
-        let (from, to) = (self.built.join(name), self.refused.join(name));
+    pub(super) fn refuse(
+        &self,
+        folder: &Path,
+        name: &OsStr,
+        reason: &str,
+    ) -> Result<(), PublishError> {
+        let (from, to) = (folder.join(name), self.refused.join(name));
         self.remove(&to)?;
         let is_folder = fs::symlink_metadata(&from).map_err(|e| self.failed(&from, e))?.is_dir();
         if is_folder {

@@ -283,12 +283,32 @@ pub enum Command {
         /// What was built: a folder with a folder `APPID_VERSIONCODE` for each version
         #[arg(long, value_name = "DIR", default_value = "../built")]
         built: PathBuf,
+        /// Sign nothing: put what is to be signed into `../outbox`, and take what was signed out of
+        /// `../inbox`
+        #[arg(long)]
+        elsewhere: bool,
+    },
+    /// Sign what another machine has put into its outbox, for its inbox
+    ///
+    /// Run it on the machine that has the keys, in its repository's folder, where `fdroid` runs. It
+    /// needs no network.
+    #[command(after_help = EXIT_CODES)]
+    Sign {
+        /// What the other machine's `publish --elsewhere` gave
+        #[arg(value_name = "OUTBOX")]
+        outbox: PathBuf,
+        /// Where to put what goes back to it
+        #[arg(value_name = "INBOX")]
+        inbox: PathBuf,
     },
     /// Print what an APK says it is: its package and its version code
     ///
     /// It runs with limits on time and memory, and refuses an APK that others may read otherwise.
     #[command(after_help = EXIT_CODES)]
     Apk {
+        /// Print a sum of all that it holds but its signature
+        #[arg(long)]
+        content: bool,
         /// The APK
         #[arg(value_name = "FILE")]
         file: PathBuf,

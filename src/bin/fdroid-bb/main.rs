@@ -158,8 +158,15 @@ fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
             };
             schedule::schedule(&inputs, &options, out, err)
         }
-        Command::Publish { built } => publish::publish(&built, out, err),
-        Command::Apk { file } => publish::apk(&file, out, err),
+        Command::Publish { built, elsewhere } => {
+            let what = if elsewhere { publish::What::Elsewhere } else { publish::What::Here };
+            publish::publish(&built, &what, out, err)
+        }
+        Command::Sign { outbox, inbox } => {
+            // What is published on the way is taken from here.
+            publish::publish(Path::new("../built"), &publish::What::Sign(outbox, inbox), out, err)
+        }
+        Command::Apk { content, file } => publish::apk(&file, content, out, err),
         Command::Pause { what, reason } => pause::pause(&inputs, &what, Some(&reason), out, err),
         Command::Resume { what } => pause::pause(&inputs, &what, None, out, err),
         Command::Schema => {

@@ -1,7 +1,7 @@
 //! The commands `publish` and `apk`.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use fdroid_bb::publish::{self, Outcome, PATIENCE, Places, PublishError, Publisher};
 use fdroid_bb::text::{count, shown, visible};
@@ -11,9 +11,24 @@ use crate::Exit;
 /// This program, also where its file has been replaced since.
 const MYSELF: &str = "/proc/self/exe";
 
+/// Where what is published is signed.
+pub enum What {
+    /// In this repository.
+    Here,
+    /// On another machine.
+    Elsewhere,
+    /// Here, for another machine: its outbox and its inbox.
+    Sign(PathBuf, PathBuf),
+}
+
 /// Publishes all sets of `built` in the repository that the command is run in.
-pub fn publish(built: &Path, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
-    let (mut published, mut dropped, mut refused) = (0, 0, 0);
+pub fn publish(
+    built: &Path,
+    what: &What,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> io::Result<Exit> {
+    let (mut published, mut sent, mut dropped, mut refused) = (0, 0, 0, 0);
     let mut written = Ok(());
     let mut tell = |name: &str, outcome: &Outcome, said: &str| {
         let name = shown(name);
@@ -21,6 +36,10 @@ pub fn publish(built: &Path, out: &mut dyn Write, err: &mut dyn Write) -> io::Re
             Outcome::Published => {
                 published += 1;
                 format!("published {name}")
+            }
+            Outcome::Sent => {
+                sent += 1;
+                format!("sent      {name}")
             }
             Outcome::Dropped(why) => {
                 dropped += 1;
@@ -39,11 +58,17 @@ pub fn publish(built: &Path, out: &mut dyn Write, err: &mut dyn Write) -> io::Re
     let ended = Places::new(Path::new("."), built).and_then(|places| {
         let (fdroid, reader) = (Path::new("fdroid"), Path::new(MYSELF));
         let tell = &mut tell;
-        Publisher { places: &places, fdroid, reader, patience: PATIENCE, tell }.run()
+        let mut publisher = Publisher { places: &places, fdroid, reader, patience: PATIENCE, tell };
+        match what {
+            What::Here => publisher.run(),
+            What::Elsewhere => publisher.run_elsewhere(),
+            What::Sign(outbox, inbox) => publisher.sign(outbox, inbox),
+        }
     });
     written?;
     let apps = |number| count(number, "version");
-    writeln!(out, "{} published, {dropped} dropped, {refused} refused", apps(published))?;
+    let sent = if sent > 0 { format!("{sent} sent, ") } else { String::new() };
+    writeln!(out, "{} published, {sent}{dropped} dropped, {refused} refused", apps(published))?;
     if let Err(error) = ended {
         report(err, &error)?;
         return Ok(Exit::Invalid);
@@ -56,12 +81,21 @@ fn report(err: &mut dyn Write, error: &PublishError) -> io::Result<()> {
 }
 
 /// Prints what an APK says it is.
-pub fn apk(file: &Path, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
-    let read = publish::confine().map_err(|e| e.to_string()).and_then(|()| publish::read(file));
+pub fn apk(
+    file: &Path,
+    content: bool,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> io::Result<Exit> {
+    let read = publish::confine().map_err(|e| e.to_string()).and_then(|()| {
+        if content {
+            return publish::read_content(file);
+        }
+        publish::read(file).map(|found| serde_json::json!(found).to_string())
+    });
     match read {
-        Ok(found) => {
-            serde_json::to_writer(&mut *out, &found)?;
-            writeln!(out)?;
+        Ok(said) => {
+            writeln!(out, "{said}")?;
             Ok(Exit::Clean)
         }
         Err(why) => {

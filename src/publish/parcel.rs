@@ -1,0 +1,112 @@
+//! What is carried to the machine that signs, and back: a folder with a `manifest.json` that has
+//! the SHA-256 of each of its files.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use walkdir::WalkDir;
+
+use super::set::Version;
+
+/// The name of the manifest.
+pub const MANIFEST: &str = "manifest.json";
+
+/// The largest manifest that is read, in bytes.
+const MOST: u64 = 64 << 10;
+
+/// What a parcel holds.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Manifest {
+    /// The application id.
+    pub package: String,
+    /// The version code.
+    pub version_code: u32,
+    /// The SHA-256 of each file, in hexadecimal, by its path.
+    pub files: BTreeMap<String, String>,
+}
+
+impl Manifest {
+    /// That of a folder.
+    ///
+    /// # Errors
+    /// When a file cannot be read. Within: when something is no ordinary file.
+    pub fn of(folder: &Path, version: &Version) -> io::Result<Result<Self, String>> {
+        let mut files = BTreeMap::new();
+        for entry in WalkDir::new(folder).min_depth(1).sort_by_file_name() {
+            let entry = entry?;
+            let path = entry.path().strip_prefix(folder).unwrap_or(entry.path());
+            let Some(path) = path.to_str() else {
+                return Ok(Err("it has a file whose name is no text".to_owned()));
+            };
+            if path == MANIFEST || entry.file_type().is_dir() {
+                continue;
+            }
+            if !entry.file_type().is_file() {
+                return Ok(Err(format!("`{}` is no ordinary file", crate::text::shown(path))));
+            }
+            files.insert(path.to_owned(), sum(entry.path())?);
+        }
+        let (package, version_code) = (version.app.to_string(), version.code);
+        Ok(Ok(Self { package, version_code, files }))
+    }
+
+    /// Checks a folder against the manifest that it has.
+    ///
+    /// # Errors
+    /// As of [`Self::of`]. Within: why it is not what was packed.
+    pub fn check(folder: &Path, version: &Version) -> io::Result<Result<Self, String>> {
+        let path = folder.join(MANIFEST);
+        let found = match fs::symlink_metadata(&path) {
+            Ok(found) if found.is_file() && found.len() <= MOST => fs::read(&path)?,
+            Ok(_) => return Ok(Err(format!("its {MANIFEST} is none"))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Err(format!("it has no {MANIFEST}")));
+            }
+            Err(error) => return Err(error),
+        };
+        let Ok(manifest) = serde_json::from_slice::<Self>(&found) else {
+            return Ok(Err(format!("its {MANIFEST} is none")));
+        };
+        let is = match Self::of(folder, version)? {
+            Ok(is) => is,
+            Err(why) => return Ok(Err(why)),
+        };
+        if is == manifest {
+            return Ok(Ok(is));
+        }
+        let differs = |path: &&String| is.files.get(*path) != manifest.files.get(*path);
+        let path = is.files.keys().chain(manifest.files.keys()).find(differs);
+        let what = path.map_or(MANIFEST, String::as_str);
+        Ok(Err(format!("`{}` is not what was packed", crate::text::shown(what))))
+    }
+
+    /// As the file has it.
+    #[must_use]
+    pub fn text(&self) -> String {
+        serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
+    }
+}
+
+/// The SHA-256 of a file, in hexadecimal.
+pub(super) fn sum(path: &Path) -> io::Result<String> {
+    digest(File::open(path)?)
+}
+
+/// The SHA-256 of all that can be read, in hexadecimal.
+pub(super) fn digest(mut from: impl Read) -> io::Result<String> {
+    let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 16]);
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(bytes) => hash.update(buffer.get(..bytes).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(hash.finalize().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}")))
+}
