@@ -25,4 +25,5 @@ pub mod resolve;
 pub mod submit;
 pub mod template;
 pub mod text;
+pub mod verified;
 pub mod write;

@@ -50,6 +50,7 @@ const LAYERS: &[(&str, &str)] = &[
     ("apply", "diff model pipeline process render write"),
     ("submit", "fdroid finding load parse process text"),
     ("publish", "fdroid parse process text"),
+    ("verified", "fdroid"),
 ];
 
 /// Folders whose files import each other, but in no circle.

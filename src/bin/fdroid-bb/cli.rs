@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::reports::Report;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use fdroid_bb::fdroid::AppId;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -331,6 +332,18 @@ pub enum Command {
         #[command(flatten)]
         what: Paused,
     },
+    /// Add the report of one verification to `verified.json`, which has those of all
+    ///
+    /// The report is `APPID_CODE.apk.json`, as `fdroid verify --output-json` writes it.
+    #[command(after_help = EXIT_CODES)]
+    Verified {
+        /// The app's version
+        #[arg(value_name = "APPID:CODE", value_parser = version)]
+        version: (AppId, u64),
+        /// The folder of the reports
+        #[arg(long, value_name = "DIR", default_value = "unsigned")]
+        reports: PathBuf,
+    },
     /// Print the JSON schema of fdroid-bb.toml, for editors
     #[command(after_help = EXIT_CODES)]
     Schema,
@@ -350,6 +363,14 @@ pub enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+}
+
+/// A version of an app.
+fn version(text: &str) -> Result<(AppId, u64), &'static str> {
+    let (app, code) =
+        text.split_once(':').ok_or("write an application id, `:` and a version code")?;
+    let app = AppId::new(app).ok_or("this is no application id")?;
+    Ok((app, code.parse().map_err(|_| "this is no version code")?))
 }
 
 /// A folder that means the same when a command is run elsewhere.

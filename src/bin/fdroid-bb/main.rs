@@ -33,7 +33,10 @@ use clap::{CommandFactory as _, Parser as _};
 
 use cli::{Cli, Command, DiffFormat, Drawing, Inputs, Shown};
 use fdroid_bb::compile;
+use fdroid_bb::fdroid::AppId;
 use fdroid_bb::graph::Graph;
+use fdroid_bb::text::count;
+use fdroid_bb::verified;
 use stream::Stream;
 
 /// How much `watch` says of one change, in bytes.
@@ -169,6 +172,7 @@ fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
         Command::Apk { content, file } => publish::apk(&file, content, out, err),
         Command::Pause { what, reason } => pause::pause(&inputs, &what, Some(&reason), out, err),
         Command::Resume { what } => pause::pause(&inputs, &what, None, out, err),
+        Command::Verified { version, reports } => add_report(&reports, &version, out, err),
         Command::Schema => {
             serde_json::to_writer_pretty(&mut *out, &fdroid_bb::config::editor_schema())?;
             writeln!(out)?;
@@ -189,6 +193,27 @@ fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
             clap_complete::generate(shell, &mut Cli::command(), "fdroid-bb", &mut script);
             out.write_all(&script)?;
             Ok(Exit::Clean)
+        }
+    }
+}
+
+/// Adds the report of one verification to those of all.
+fn add_report(
+    reports: &Path,
+    (app, code): &(AppId, u64),
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> io::Result<Exit> {
+    let file = reports.join(format!("{app}_{code}.apk.json"));
+    match verified::add(reports, app, *code) {
+        Ok(new) => {
+            writeln!(out, "{}: {} added", file.display(), count(new, "report"))?;
+            Ok(Exit::Clean)
+        }
+        Err(error) => {
+            writeln!(err, "error: `{}` cannot be added: {error}", file.display())?;
+            writeln!(err, "help: run `fdroid verify --output-json`")?;
+            Ok(Exit::Invalid)
         }
     }
 }
