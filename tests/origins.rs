@@ -170,11 +170,14 @@ const EXCEPTIONS: &[(&str, &str)] = &[
 /// which there is not.
 const NOT_CHOSEN: &[&str] = &[
     ":base:",
-    ":builders.build.steps[5].",
+    ":builders.build.steps[4].",
+    ":builders.build.steps[7].",
     ":step-lists.ask[",
     ":step-lists.fork[",
     ":step-lists.stages[",
     ":values.fork:",
+    ":values.gather[",
+    ":values.gather:",
     ":values.inside:",
     ":workers.host.",
 ];
