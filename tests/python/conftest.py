@@ -46,7 +46,8 @@ DOCKER_IMAGE = "fdroid-bb/worker:test"
 VAGRANT_BOX = "fdroid-bb-test"
 BARE_BOX = "fdroid-bb-bare"
 CHECKUPDATES_IMAGE = "fdroid-bb/checkupdates:test"
-BUILDSERVER_BOX = "fdroid-bb-fdroid"
+ANDROID_IMAGE = "fdroid-bb/android:test"
+ANDROID_BOX = "fdroid-bb-android"
 
 _REMEDY = "make it ready with ./dev testbed"
 
@@ -69,6 +70,13 @@ def docker_engine() -> None:
 
 
 @pytest.fixture(scope="session")
+def android_image(docker_engine: None) -> None:
+    """The image with gradle and an Android SDK."""
+    if _answers("docker", "image", "inspect", ANDROID_IMAGE) is None:
+        pytest.skip(f"no image {ANDROID_IMAGE}: {_REMEDY}")
+
+
+@pytest.fixture(scope="session")
 def vagrant_boxes() -> set[tuple[str, str]]:
     """The boxes that Vagrant has, each with its provider."""
     said = _answers("vagrant", "box", "list", "--machine-readable") or ""
@@ -80,7 +88,7 @@ def vagrant_boxes() -> set[tuple[str, str]]:
 @pytest.fixture(scope="session")
 def vagrant_libvirt(vagrant_boxes: set[tuple[str, str]]) -> None:
     """Vagrant with libvirt, and the boxes of the testbed."""
-    wanted = [VAGRANT_BOX, BARE_BOX, BUILDSERVER_BOX]
+    wanted = [VAGRANT_BOX, BARE_BOX, ANDROID_BOX]
     if not {(box, "libvirt") for box in wanted} <= vagrant_boxes:
         pytest.skip(f"no Vagrant with the boxes {', '.join(wanted)}: {_REMEDY}")
     if _answers("virsh", "-c", "qemu:///system", "list") is None:

@@ -38,6 +38,7 @@ LONGEST = (
     "test_app_sources.py",
     "test_apply.py",
     "containers",
+    "test_real_builds.py",
     "test_pipeline_runtime.py",
     "test_transfers.py",
     "test_health.py",

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What F-Droid's own description is run with: an app without code, and its metadata in git."""
+"""What F-Droid's own description is run with: small apps, and their metadata in git."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import sqlite3
@@ -32,14 +33,18 @@ Builds:
   - versionName: '1.0'
     versionCode: 1
     commit: v1.0
-    output: app.apk
-    build: BUILD
+    BUILD
 
 AutoUpdateMode: Version
 UpdateCheckMode: Tags
 CurrentVersion: '1.0'
 CurrentVersionCode: 1
 """
+
+
+# How an app is built, in its metadata.
+SCRIPT = "output: app.apk\n    build: python3 build.py app.apk"
+GRADLE = "gradle: [yes]"
 
 
 def edited(text: str, changes: dict[str, str]) -> str:
@@ -50,14 +55,22 @@ def edited(text: str, changes: dict[str, str]) -> str:
     return text
 
 
-class Source:
-    """The repository of an app, and a checkout to release from."""
+# When the apps' commits were made.
+WHEN = "2019-12-31T12:00:00Z"
 
-    def __init__(self, server: Server, folder: Path, name: str) -> None:
+
+class Source:
+    """The repository of an app, and a checkout to release from.
+
+    The app is one of the folders of tests/: `tiny_app` has no code and is made by a script,
+    `gradle_app` is built by gradle.
+    """
+
+    def __init__(self, server: Server, folder: Path, name: str, app: str = "tiny_app") -> None:
         self.package = f"org.example.{name}"
         self.repository = server.repository(f"{name}.git")
         self.folder = folder / name
-        shutil.copytree(ROOT / "tests/tiny_app", self.folder)
+        shutil.copytree(ROOT / "tests" / app, self.folder)
         self.git("init", "-q", "-b", "main")
         self.git("remote", "add", "origin", str(self.repository.path))
 
@@ -65,14 +78,33 @@ class Source:
         """Run git in the checkout."""
         identity = ("-c", "user.name=a", "-c", "user.email=a@example.org")
         command = ["git", "-C", str(self.folder), *identity, *args]
-        subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
+        env = {**os.environ, "GIT_AUTHOR_DATE": WHEN, "GIT_COMMITTER_DATE": WHEN}
+        subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE, env=env)
+
+    def checkout(self, tag: str) -> None:
+        """Have the files of a version in the checkout."""
+        self.git("checkout", "-q", tag)
 
     def release(self, code: int, name: str) -> None:
         """Push a version and its tag."""
-        manifest = self.folder / "AndroidManifest.xml"
-        text = re.sub(r'versionCode="\d+"', f'versionCode="{code}"', manifest.read_text())
-        text = re.sub(r'versionName="[^"]+"', f'versionName="{name}"', text)
-        manifest.write_text(re.sub(r'package="[^"]+"', f'package="{self.package}"', text))
+        for file, edits in {
+            "AndroidManifest.xml": {
+                r'versionCode="\d+"': f'versionCode="{code}"',
+                r'versionName="[^"]+"': f'versionName="{name}"',
+                r'package="[^"]+"': f'package="{self.package}"',
+            },
+            "build.gradle": {
+                r"versionCode \d+": f"versionCode {code}",
+                r"versionName '[^']+'": f"versionName '{name}'",
+                r"applicationId '[^']+'": f"applicationId '{self.package}'",
+            },
+        }.items():
+            path = self.folder / file
+            text = path.read_text() if path.exists() else ""
+            for old, new in edits.items():
+                text = re.sub(old, new, text)
+            if text:
+                path.write_text(text)
         self.git("add", ".")
         self.git("commit", "-qm", f"version {name}")
         self.git("tag", f"v{name}")
@@ -99,9 +131,7 @@ def toml(value: object) -> str:
 
 
 def fdroiddata(server: Server, checkout: Path, builds: Mapping[Source, str]) -> Repository:
-    """The metadata of apps at version 1, each with the command that builds it, in `checkout` and
-    served.
-    """
+    """The metadata of apps at version 1, each with how it is built, in `checkout` and served."""
     repository = server.repository("fdroiddata.git")
     repository.git("symbolic-ref", "HEAD", "refs/heads/master")
     repository.git("update-ref", "-d", "refs/heads/main")

@@ -2,8 +2,8 @@
 """F-Droid's own description, whole: from a tag that is pushed to an APK that is deployed.
 
 Two real masters, real git over http, the real fdroidserver, a container for checkupdates and
-virtual machines for builds. Of the description only addresses, sizes and intervals are changed.
-The app has no code: a script in its repository writes the APK, for there is no Android SDK here.
+virtual machines for builds, in which gradle builds a real app. Of the description only addresses,
+sizes and intervals are changed.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,12 @@ from typing import Any
 import pytest
 
 from browser import page_text
-from conftest import BUILDSERVER_BOX, CHECKUPDATES_IMAGE
+from conftest import ANDROID_BOX, CHECKUPDATES_IMAGE
 from masters import PATIENCE, Master, free_ports, put_secrets, wait_for
 from other_user import files, readable
-from program import generate
+from program import PROGRAM, generate
 from repositories import Server
-from shipped import PUSH, Source, fdroiddata, polled, site
+from shipped import GRADLE, PUSH, SCRIPT, Source, fdroiddata, polled, site
 from vagrants import destroy, domains
 
 # Docker's default bridge: containers and virtual machines reach this machine there.
@@ -52,11 +53,14 @@ class World:
 
     def __init__(self, folder: Path, fdroidserver: Path) -> None:
         self.server = Server(folder / "repositories", address=BRIDGE, push=PUSH)
-        self.tiny = Source(self.server, folder, "tiny")
+        self.tiny = Source(self.server, folder, "tiny", app="gradle_app")
         self.slow = Source(self.server, folder, "slow")
         self.tiny.release(1, "1.0")
         self.slow.release(1, "1.0")
-        builds = {self.tiny: "python3 build.py app.apk", self.slow: "sleep 3600"}
+        builds = {
+            self.tiny: GRADLE,
+            self.slow: SCRIPT.replace("python3 build.py app.apk", "sleep 3600"),
+        }
         self.data = fdroiddata(self.server, folder / "fdroiddata", builds)
         self.web = folder / "web" / "fdroid"
         self.web.mkdir(parents=True)
@@ -64,7 +68,7 @@ class World:
         names = ("9989", "9990", "9999", "8010", "8011")
         self.ports = dict(zip(names, free_ports(len(names)), strict=True))
         masters = self._generate(folder)
-        env = {"PATH": f"{fdroidserver}:{os.environ['PATH']}"}
+        env = {"PATH": f"{Path(PROGRAM).parent}:{fdroidserver}:{os.environ['PATH']}"}
         for name in ("no_proxy", "NO_PROXY"):
             env[name] = f"127.0.0.1,localhost,{BRIDGE}"
         self.masters = {}
@@ -103,7 +107,7 @@ class World:
             "remotes.allow-hosts": [BRIDGE],
             "apps.poll-interval": "2s",
             "schedulers.app-source.quiet-time": "1s",
-            "workers.buildserver.vagrant.box": BUILDSERVER_BOX,
+            "workers.buildserver.vagrant.box": ANDROID_BOX,
             "workers.buildserver.vagrant.memory": "1GiB",
             "workers.buildserver.vagrant.cpus": 1,
             "workers.checkupdates.docker.image": CHECKUPDATES_IMAGE,
@@ -238,14 +242,20 @@ def test_from_a_pushed_tag_to_a_deployed_apk(world: World, chromium: str) -> Non
     assert said == "F-Droid checkupdates: Update Tiny to 1.1 (2)"
 
     world.submit("org.example.tiny", 2)
-    build = good(world.build, "org.example.tiny", 600)
+    # Gradle takes minutes in an emulated machine.
+    build = good(world.build, "org.example.tiny", 1500)
     took("the APK is built")
     machine = world.build.steps(build)["worker_preparation"]["text"]
     assert "a new machine" in machine or "as its snapshot was" in machine
-    unsigned = world.repository / "unsigned"
-    apk, log_file = unsigned / "org.example.tiny_2.apk", unsigned / "org.example.tiny_2.log"
-    assert apk.exists()
-    assert "Successfully built version 1.1 of org.example.tiny" in log_file.read_text()
+    assert "BUILD SUCCESSFUL" in (world.build.output / "logs/org.example.tiny_2.log").read_text()
+    built = world.build.output / "built/org.example.tiny_2"
+    assert {str(path.relative_to(built)) for path in built.rglob("*.*")} == {
+        "unsigned/org.example.tiny_2.apk",
+        "unsigned/org.example.tiny_2_src.tar.gz",
+        "repo/org.example.tiny_2.log.gz",
+    }
+    with zipfile.ZipFile(built / "unsigned/org.example.tiny_2.apk") as apk:
+        assert "classes.dex" in apk.namelist()
 
     # The other build still runs, and what makes the repository does not wait for it.
     wait_for(
@@ -257,11 +267,14 @@ def test_from_a_pushed_tag_to_a_deployed_apk(world: World, chromium: str) -> Non
         took(f"{builder} is done")
     slow = running(world.build, "org.example.slow", "fdroid build")
     assert slow is not None
-    assert not apk.exists()
+    assert not built.exists()
     index = json.loads((world.web / "repo/index-v2.json").read_text())
     versions = index["packages"]["org.example.tiny"]["versions"].values()
     assert [version["manifest"]["versionCode"] for version in versions] == [2]
-    assert (world.web / "repo/org.example.tiny_2.apk").exists()
+    deployed = world.web / "repo/org.example.tiny_2.apk"
+    subprocess.run(["apksigner", "verify", str(deployed)], check=True, timeout=PATIENCE)
+    assert (world.web / "repo/org.example.tiny_2_src.tar.gz").exists()
+    assert (world.web / "repo/org.example.tiny_2.log.gz").exists()
     folder = world.build.basedir.parent
     found = readable(folder)
     assert files(folder, world.web) <= found

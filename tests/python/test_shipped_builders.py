@@ -21,9 +21,10 @@ import pytest
 
 from masters import Master, free_ports, put_secrets, wait_for
 from other_user import files, readable
-from program import generate
+from program import PROGRAM, generate
+from real_machine import IN_CONTAINER, docker
 from repositories import Server
-from shipped import PUSH, Source, fdroiddata, polled, site
+from shipped import PUSH, SCRIPT, Source, fdroiddata, polled, site
 
 PASSWORD = "correct horse battery staple"
 SUCCESS, WARNINGS, FAILURE, SKIPPED, EXCEPTION, RETRY, CANCELLED = range(7)
@@ -71,9 +72,8 @@ class Shipped:
         self.server = Server(folder / "repositories", push=PUSH)
         self.app = Source(self.server, folder, "tiny")
         self.app.release(1, "1.0")
-        builds = {self.app: "python3 build.py app.apk"}
         checkout = folder / "fdroiddata"
-        self.data = fdroiddata(self.server, checkout, builds)
+        self.data = fdroiddata(self.server, checkout, {self.app: SCRIPT})
         www, pb, submit, www2, pb2 = free_ports(5)
         server = f"http://127.0.0.1:{self.server.port}/"
         lines = {
@@ -134,8 +134,9 @@ def staged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shipped]:
     folder = tmp_path_factory.mktemp("staged")
     programs = folder / "bin"
     programs.mkdir()
-    (programs / "fdroid").write_text(STAND_IN.replace("FOLDER", str(folder)))
-    (programs / "fdroid").chmod(0o755)
+    for name in ("fdroid", "fdroid-bb"):
+        (programs / name).write_text(STAND_IN.replace("FOLDER", str(folder)))
+        (programs / name).chmod(0o755)
     shipped = Shipped(folder, programs, {}, build="stages")
     with shipped.master:
         yield shipped
@@ -154,8 +155,9 @@ def test_stage_by_stage(staged: Shipped) -> None:
     build = staged.build("build")
     assert build["results"] == SUCCESS, staged.master.steps(build)
     assert called(staged) == STAGES
-    assert (staged.repository / "unsigned/org.example.tiny_1.apk").read_text() == "apk\n"
-    assert (staged.repository / "unsigned/org.example.tiny_1.log").exists()
+    apk = staged.master.output / "built/org.example.tiny_1/unsigned/org.example.tiny_1.apk"
+    assert apk.read_text() == "apk\n"
+    assert (staged.master.output / "logs/org.example.tiny_1.log").exists()
 
 
 def test_others_can_read_what_is_made_for_them_and_nothing_else(staged: Shipped) -> None:
@@ -165,9 +167,9 @@ def test_others_can_read_what_is_made_for_them_and_nothing_else(staged: Shipped)
     wait_for("their end", lambda: _idle(staged.master))
     found = readable(staged.folder)
     public = staged.repository.relative_to(staged.folder)
-    unsigned = f"{public}/unsigned/org.example.tiny_1"
-    made = {f"{unsigned}.apk", f"{unsigned}.log", f"{public}/repo/index-v1.json"}
-    made.add(f"{public.parent}/metrics/health.prom")
+    apk = "built/org.example.tiny_1/unsigned/org.example.tiny_1.apk"
+    names = (apk, "logs/org.example.tiny_1.log", "metrics/health.prom")
+    made = {f"{public}/repo/index-v1.json", *(f"{public.parent}/{name}" for name in names)}
     assert made <= found
     # It is in the repository, but for the master alone.
     assert files(staged.folder, staged.master.output) - found == {f"{public}/config.yml"}
@@ -235,7 +237,7 @@ def test_what_makes_the_repository_takes_turns_and_builds_do_not_wait(staged: Sh
     for name in ("update", "deploy", "publish"):
         for build in staged.master.builds(name, 1):
             steps = staged.master.steps(build)
-            step = steps[f"fdroid {name}"]
+            step = steps["fdroid-bb publish" if name == "publish" else f"fdroid {name}"]
             times.append((step["started_at"], step["complete_at"], name))
     times.sort()
     for (_, ended, first), (began, _, second) in itertools.pairwise(times):
@@ -248,23 +250,44 @@ def _idle(master: Master) -> bool:
 
 
 @pytest.fixture(scope="module")
-def verifying(tmp_path_factory: pytest.TempPathFactory, fdroidserver: Path) -> Iterator[Shipped]:
-    """With the real fdroidserver, but not `--on-server`: that takes sudo from its machine."""
+def verifying(
+    tmp_path_factory: pytest.TempPathFactory, android_image: None, fdroidserver: Path
+) -> Iterator[Shipped]:
+    """With the real fdroidserver, in a container for each build."""
     folder = tmp_path_factory.mktemp("verifying")
-    build = ["fdroid", "build", "-v", "--no-tarball", {"value": "app"}]
-    changes = {
-        "step-lists.whole": [{"run": build}],
-        "builders.verify.workers": ["repository"],
-    }
-    shipped = Shipped(folder, fdroidserver, changes)
+    programs = folder / "bin"
+    programs.mkdir()
+    label = f"fdroid-bb.test={folder.parent.name}-{folder.name}"
+    (programs / "fdroid-machine").write_text(IN_CONTAINER.replace("LABEL", label))
+    (programs / "fdroid-machine").chmod(0o755)
+    (programs / "fdroid-bb").symlink_to(PROGRAM)
+    workers = {f"builders.{name}.workers": ["repository"] for name in ("build", "verify")}
+    shipped = Shipped(folder, programs, workers)
     with shipped.master:
         yield shipped
     shipped.server.close()
+    docker("rm", "--force", *docker("ps", "-aq", "--filter", f"label={label}").split())
 
 
-def test_a_published_version_is_verified_and_the_report_is_kept(
-    verifying: Shipped, fdroidserver: Path
-) -> None:
+def test_what_a_build_gives_is_one_set_and_another_build_replaces_it(verifying: Shipped) -> None:
+    built = verifying.master.output / "built/org.example.tiny_1"
+    for _ in range(2):
+        build = verifying.build("build")
+        steps = verifying.master.steps(build)
+        said = {name: step["text"][-2000:] for name, step in steps.items()}
+        assert build["results"] == SUCCESS, said
+        # Nobody has said how long it may take, so the metadata have.
+        assert "property `timeout`: 7200" in said["fdroid-machine timeout"]
+        assert {str(path.relative_to(built)) for path in built.rglob("*.*")} == {
+            "unsigned/org.example.tiny_1.apk",
+            "unsigned/org.example.tiny_1_src.tar.gz",
+            "repo/org.example.tiny_1.log.gz",
+        }
+        assert list(built.parent.iterdir()) == [built]
+        (built / "unsigned/of.another.build").touch()
+
+
+def test_a_published_version_is_verified_and_the_report_is_kept(verifying: Shipped) -> None:
     published = verifying.repository / "repo/org.example.tiny_1.apk"
     published.parent.mkdir()
     unsigned = verifying.folder / "unsigned.apk"
@@ -282,9 +305,13 @@ def test_a_published_version_is_verified_and_the_report_is_kept(
     build = verifying.build("verify")
     steps = verifying.master.steps(build)
     assert build["results"] == SUCCESS, {name: step["text"][-2000:] for name, step in steps.items()}
-    report = verifying.repository / "verified/org.example.tiny_1.apk.json"
+    # Where `fdroid schedule_verify` looks for what need not be verified again.
+    report = verifying.repository / "unsigned/org.example.tiny_1.apk.json"
     [result] = json.loads(report.read_text()).values()
     assert result["verified"] is True
+    # Together with what other machines have found.
+    verified = json.loads((report.parent / "verified.json").read_text())
+    assert verified["packages"] == {"org.example.tiny": [result]}
 
     # One that differs is told, and its report is kept too.
     report.unlink()
@@ -297,6 +324,7 @@ def test_a_published_version_is_verified_and_the_report_is_kept(
     assert build["results"] == FAILURE
     results = json.loads(report.read_text()).values()
     assert any(not result["verified"] for result in results)
+    assert json.loads((report.parent / "verified.json").read_text()) == verified
 
 
 # Checks for updates without a container.

@@ -7,7 +7,8 @@
 #                            WORK/bare.box    the same without
 #                            WORK/docker.box  for Vagrant's docker provider
 #                            WORK/fdroid.tar  for docker images: what recipes/install.sh makes
-#                            WORK/fdroid.box  the same for Vagrant and libvirt
+#                            WORK/android.tar the same with gradle and an Android SDK
+#                            WORK/android.box that for Vagrant and libvirt
 #                            WORK/systemd.tar the root of a machine that systemd runs
 #                            WORK/wheels      what puts a worker into the bare one
 #
@@ -15,7 +16,7 @@
 # seconds.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-inside=$here/inside
+files=$here/inside
 recipes=$here/../../recipes
 work=$1
 pip=$2
@@ -74,9 +75,9 @@ bootable() { # ROOT
         chroot "$root" dropbearkey -t $kind -f "/etc/dropbear/dropbear_${kind}_host_key" \
             >/dev/null 2>&1
     done
-    install -m 755 "$inside"/{rcS,udhcpc.sh} "$root/etc/"
-    install -m 644 "$inside/inittab" "$root/etc/"
-    install -m 755 "$inside/shutdown" "$root/sbin/"
+    install -m 755 "$files"/{rcS,udhcpc.sh} "$root/etc/"
+    install -m 644 "$files/inittab" "$root/etc/"
+    install -m 755 "$files/shutdown" "$root/sbin/"
     ln -sf /bin/busybox "$root/sbin/init"
 }
 bootable root
@@ -94,16 +95,17 @@ for module in virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev vir
     [[ -n $file ]] || continue # built in
     cp "$file" "initramfs/modules/$((number++))-$module.ko"
 done
-install -m 755 "$inside/init" initramfs/init
+install -m 755 "$files/init" initramfs/init
 (cd initramfs && find . | ../root/bin/busybox cpio -o -H newc 2>/dev/null | gzip -1) >box/initrd
 
-box() { # ROOT FILE
-    truncate -s 2G disk.raw
+box() { # ROOT FILE [SIZE]
+    local size=${3:-2}
+    truncate -s "${size}G" disk.raw
     mkfs.ext4 -q -F -O ^has_journal -d "$1" disk.raw
     qemu-img convert -f raw -O qcow2 disk.raw box/box.img
     rm disk.raw
-    echo '{"provider": "libvirt", "format": "qcow2", "virtual_size": 2}' >box/metadata.json
-    cp "$inside/Vagrantfile.libvirt" box/Vagrantfile
+    echo '{"provider": "libvirt", "format": "qcow2", "virtual_size": '"$size"'}' >box/metadata.json
+    cp "$files/Vagrantfile.libvirt" box/Vagrantfile
     tar -C box -cf "$2" metadata.json Vagrantfile box.img vmlinuz initrd
 }
 echo "box without a worker"
@@ -112,8 +114,8 @@ box root bare.box
 echo "box with one"
 mkdir root/opt/worker
 for wheel in wheels/*.whl; do python3 -m zipfile -e "$wheel" root/opt/worker; done
-install -m 755 "$inside/bbworker" root/usr/bin/
-install -m 644 "$inside/buildbot.tac" root/opt/worker/
+install -m 755 "$files/bbworker" root/usr/bin/
+install -m 644 "$files/buildbot.tac" root/opt/worker/
 # Compiled once here, not at each boot under emulation.
 chroot root python3 -m compileall -q /opt/worker /usr/lib/python3.11 >/dev/null 2>&1 || true
 box root test.box
@@ -124,17 +126,31 @@ mmdebstrap -q --variant=minbase --dpkgopt='path-exclude=/usr/share/doc/*' \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
     --include=busybox-static,dropbear-bin,sudo bookworm fdroid.tar
 unpack fdroid
-mkdir fdroid/recipe
-cp "$recipes"/{bbworker,install.sh,requirements.lock} fdroid/recipe/
-# Packages come from where this machine gets them, and are trusted as it trusts them.
-cp /etc/resolv.conf fdroid/etc/
-cp -r /usr/local/share/ca-certificates fdroid/usr/local/share/
-[[ ! -e /etc/pip.conf ]] || cp /etc/pip.conf fdroid/etc/
-chroot fdroid /recipe/install.sh
-rm -rf fdroid/recipe fdroid/etc/pip.conf fdroid/etc/resolv.conf
+# Runs a script in a root, with the files beside it. Packages come from where this machine gets them,
+# and are trusted as it trusts them.
+inside() { # ROOT SCRIPT FILE...
+    local root=$1
+    shift
+    mkdir "$root/recipe"
+    cp "$@" "$root/recipe/"
+    cp /etc/resolv.conf "$root/etc/"
+    cp -r /usr/local/share/ca-certificates "$root/usr/local/share/"
+    [[ ! -e /etc/pip.conf ]] || cp /etc/pip.conf "$root/etc/"
+    # Java wants to see its processes.
+    # shellcheck disable=SC2016  # for that shell
+    unshare --mount sh -c 'mount -t proc proc "$1/proc" && exec chroot "$1" "/recipe/$2"' sh \
+        "$root" "${1##*/}"
+    rm -rf "$root/recipe" "$root/etc/pip.conf" "$root/etc/resolv.conf"
+}
+inside fdroid "$recipes"/{install.sh,bbworker,bsenv.sh,fdroid-machine,fdroid-machine.yml,requirements.lock}
 bootable fdroid
-box fdroid fdroid.box
 tar -C fdroid -cf fdroid.tar --exclude=./dev .
+
+echo "the same with gradle"
+# In a root of its own, for it is three times as large.
+inside fdroid "$here"/android/{install.sh,Awaiting.java,debian.gradle,gradle.properties,mend.py}
+box fdroid android.box 3
+tar -C fdroid -cf android.tar --exclude=./dev .
 
 echo "machine with systemd"
 mmdebstrap -q --variant=extract --dpkgopt='path-exclude=/usr/share/doc/*' \
@@ -155,5 +171,5 @@ tar -C systemd -cf systemd.tar --exclude='./dev/*' .
 echo "box for docker"
 mkdir docker
 echo '{"provider": "docker"}' >docker/metadata.json
-cp "$inside/Vagrantfile.docker" docker/Vagrantfile
+cp "$files/Vagrantfile.docker" docker/Vagrantfile
 tar -C docker -cf docker.box metadata.json Vagrantfile

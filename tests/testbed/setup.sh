@@ -75,11 +75,11 @@ if ! libvirt_answers >/dev/null 2>&1; then
 fi
 
 if [[ ! -e $folder/complete ]]; then
-    say "making images and boxes in $folder (once, about three minutes)"
+    say "making images and boxes in $folder (once, about five minutes)"
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
     "$here/images.sh" "$work" "$pip" >&2
-    cp -r "$work"/{root.tar,fdroid.tar,systemd.tar,wheels,*.box} "$folder"
+    cp -r "$work"/{root.tar,fdroid.tar,android.tar,systemd.tar,wheels,*.box} "$folder"
     # Prometheus's tool to test rules, without the service that its package would start.
     chmod 755 "$work"
     (cd "$work" && { apt-get download -q prometheus || { apt-get update -q && apt-get download -q prometheus; }; } >&2)
@@ -105,6 +105,8 @@ import fdroid-bb/vagrant:test root 'CMD ["/usr/sbin/dropbear", "-F", "-E", "-s"]
 # As recipes/checkupdates/Dockerfile ends.
 import fdroid-bb/checkupdates:test fdroid 'USER vagrant' 'WORKDIR /home/vagrant' \
     'ENV HOME=/home/vagrant' 'CMD ["/usr/local/bin/bbworker"]'
+import fdroid-bb/android:test android 'USER vagrant' 'WORKDIR /home/vagrant' \
+    'ENV HOME=/home/vagrant' 'CMD ["/usr/local/bin/bbworker"]'
 
 boxes=$(vagrant box list --machine-readable)
 add_box() { # NAME PROVIDER FILE
@@ -124,5 +126,5 @@ export VAGRANT_CHECKPOINT_DISABLE=1
 add_box fdroid-bb-test libvirt test.box
 add_box fdroid-bb-bare libvirt bare.box
 add_box fdroid-bb-test docker docker.box
-add_box fdroid-bb-fdroid libvirt fdroid.box
+add_box fdroid-bb-android libvirt android.box
 say "ready"
