@@ -113,8 +113,12 @@ impl Places {
         Ok(file)
     }
 
+    /// What is in a folder, in order, but for what is not whole yet: an upload of a master's, which
+    /// has a name with a dot before it has its own.
     pub(super) fn list(&self, folder: &Path) -> Result<Vec<OsString>, PublishError> {
-        names(folder).map_err(|e| self.failed(folder, e))
+        let mut names = names(folder).map_err(|e| self.failed(folder, e))?;
+        names.retain(|name| !name.as_encoded_bytes().starts_with(b"."));
+        Ok(names)
     }
 
     /// `STEM` of everything that the repository or its archive has.
