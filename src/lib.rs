@@ -25,5 +25,6 @@ pub mod resolve;
 pub mod submit;
 pub mod template;
 pub mod text;
+pub mod update;
 pub mod verified;
 pub mod write;

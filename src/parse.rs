@@ -76,7 +76,7 @@ pub fn agree(id: &AppId, bytes: &[u8]) -> bool {
 }
 
 /// The text of a file, once its size, its encoding and its characters are in order.
-fn text(bytes: &[u8]) -> Result<&str, Box<Problem>> {
+pub(crate) fn text(bytes: &[u8]) -> Result<&str, Box<Problem>> {
     if bytes.len() > MAX_BYTES {
         return Err(Box::new(Problem::new(
             Code::FileTooLarge,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::config::{
     Access, Apps, Branch, ChangeProperty, Condition, Credentials, DockerWorker, Duration, EnvName,
     Fdroiddata, FilePattern, Folder, Guard, LibvirtWorker, Lock, Name, OnFailure, Operator, Path,
-    Places, Property, RemoteWorker, Reporter, Retry, Revision, Scalar, Secret, TextOrSecret,
+    Places, Property, RemoteWorker, Reporter, Retry, Revision, Scalar, Secret, Size, TextOrSecret,
     TimeLimit, Trigger, VagrantWorker,
 };
 use crate::remote::RemotePolicy;
@@ -250,6 +250,8 @@ pub enum Action {
         to: Template,
         /// Whether it is a folder.
         folder: bool,
+        /// The most that is copied.
+        max_size: Option<Size>,
     },
     /// Writes the log of an earlier step on the master.
     SaveLog {

@@ -78,8 +78,8 @@ fn the_shipped_pipelines_are_a_base() {
     assert_snapshot!(explained(&sandbox, "builder", "build", &[]));
     let pushed = explained(&sandbox, "builder", "checkupdates", &[]);
     let asked = explained(&sandbox, "builder", "checkupdates", &["--overlay", "overlay.toml"]);
-    assert!(pushed.contains("git push") && !pushed.contains("--merge-request"), "{pushed}");
-    assert!(!asked.contains("git push") && asked.contains("--merge-request"), "{asked}");
+    assert!(pushed.contains("deliver-update") && !pushed.contains("--fork"), "{pushed}");
+    assert!(asked.contains("deliver-update") && asked.contains("--fork"), "{asked}");
 }
 
 /// What `check` says to wrong sites, one after the other.

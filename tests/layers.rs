@@ -51,6 +51,7 @@ const LAYERS: &[(&str, &str)] = &[
     ("submit", "fdroid finding load parse process text"),
     ("publish", "fdroid parse process text"),
     ("verified", "fdroid"),
+    ("update", "fdroid load parse process text"),
 ];
 
 /// Folders whose files import each other, but in no circle.

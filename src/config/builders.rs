@@ -10,7 +10,7 @@ use super::choices::{When, WorkerName};
 use super::scalars::{Scalar, TextOrSecret};
 use super::steps::{ChangeProperty, Condition, Retry};
 use super::times::Weekly;
-use super::values::{Branch, Duration, EnvName, FilePattern, Name, TimeOfDay};
+use super::values::{Branch, Duration, EnvName, FilePattern, Name, Size, TimeOfDay};
 
 /// Something that builds must not use at the same time.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -206,7 +206,7 @@ pub struct Step {
     /// Checks out a git repository.
     pub git: Option<Checkout>,
     /// Copies a file or folder from the worker to the master, whole or not at all.
-    pub upload: Option<Transfer>,
+    pub upload: Option<Upload>,
     /// Copies a file from the master to the worker, whole or not at all.
     pub download: Option<Transfer>,
     /// Writes the log of an earlier step into a file of the master, also if that step failed.
@@ -271,6 +271,23 @@ pub struct Transfer {
     /// Whether it is a folder. It replaces the one that is there.
     #[serde(default)]
     pub folder: bool,
+}
+
+/// What is copied to the master, and how much of it at most.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Upload {
+    /// The file or folder to copy; `{name}` stands for a property.
+    #[schemars(length(min = 1))]
+    pub from: String,
+    /// Where to, below the master's output directory.
+    #[schemars(length(min = 1))]
+    pub to: String,
+    /// Whether it is a folder. It replaces the one that is there.
+    #[serde(default)]
+    pub folder: bool,
+    /// The most that is copied, of a folder in all; 4 GiB if not given.
+    pub max_size: Option<Size>,
 }
 
 /// The log of a step, and where to write it.

@@ -54,6 +54,16 @@ pub fn check(text: &str, scalars: &[Stretch]) -> Result<(), Box<Problem>> {
     walk.gap(at, chars.len())
 }
 
+/// Whether `c` stands between the scalars of a document.
+#[must_use]
+pub fn any(text: &str, scalars: &[Stretch], c: char) -> bool {
+    let mut scalars = scalars.iter().peekable();
+    text.chars().enumerate().any(|(at, found)| {
+        while scalars.next_if(|scalar| scalar.end <= at).is_some() {}
+        found == c && scalars.peek().is_none_or(|scalar| at < scalar.start)
+    })
+}
+
 /// The problem of a tab.
 #[must_use]
 pub fn tab(span: Span) -> Problem {

@@ -112,6 +112,22 @@ pub fn read(text: &str) -> Result<Option<Node<'_>>, Box<Problem>> {
     Ok(root)
 }
 
+/// Whether a document that [`read`] takes has comments between its values.
+///
+/// # Errors
+/// As of [`read`].
+pub fn has_comments(text: &str) -> Result<bool, Box<Problem>> {
+    let mut reader = Reader {
+        text,
+        parser: Parser::new_from_str(text),
+        nodes: 0,
+        scalars: Vec::new(),
+        end: usize::MAX,
+    };
+    reader.document()?;
+    Ok(gaps::any(text, &reader.scalars, '#'))
+}
+
 /// Refuses `%YAML` and `%TAG`, which would change what the file says, and an end before the start.
 fn prologue(text: &str) -> Result<(), Box<Problem>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);

@@ -263,10 +263,11 @@ fn step(step: &Step, properties: &Path, common_env: &Env<'_>) -> Expr {
                 .kwarg_opt_at("workdir", action.key("into"), into)
                 .kwarg("timeout", timeout())
         }
-        Action::Upload { from, to, folder } => {
+        Action::Upload { from, to, folder, max_size } => {
+            let most = max_size.as_ref().map_or(MOST_BYTES, |size| size.as_mib() << 20);
             copy(if *folder { "UploadFolder" } else { "Upload" }, from, to)
                 // What a build writes must not fill the master's disk.
-                .kwarg("most", MOST_BYTES)
+                .kwarg_at("most", action.key("max-size"), most)
         }
         Action::SaveLog { step, to } => named("SaveLog")
             .kwarg_at("step", action.key("step"), step.as_str())

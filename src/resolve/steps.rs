@@ -68,14 +68,21 @@ fn resolve_step(
     }
     if let Some(copy) = &step.upload {
         let path = path.key("upload");
-        let action = templates.copy(&path, copy);
+        let action = templates.copy(&path, &copy.from, &copy.to);
         check_below_output(templates.context, &path.key("to"), &copy.to);
-        let action = action.map(|(from, to)| Action::Upload { from, to, folder: copy.folder });
+        let action = action.map(|(from, to)| Action::Upload {
+            from,
+            to,
+            folder: copy.folder,
+            max_size: copy.max_size.clone(),
+        });
         actions.push(("upload", action));
     }
     if let Some(copy) = &step.download {
         let path = path.key("download");
-        let action = templates.copy(&path, copy).map(|(from, to)| Action::Download { from, to });
+        let action = templates
+            .copy(&path, &copy.from, &copy.to)
+            .map(|(from, to)| Action::Download { from, to });
         actions.push(("download", action));
         check_below_output(templates.context, &path.key("from"), &copy.from);
         if copy.folder {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::context::Context;
 use super::properties::BUILDBOT_PROPERTIES;
-use crate::config::{self, Builder, EnvName, Name, Path, PropertyType, TextOrSecret};
+use crate::config::{Builder, EnvName, Name, Path, PropertyType, TextOrSecret};
 use crate::finding::Code;
 use crate::pipeline::Variable;
 use crate::template::Template;
@@ -89,10 +89,11 @@ impl Templates<'_, '_, '_> {
     pub(super) fn copy(
         &mut self,
         path: &Path,
-        copy: &config::Transfer,
+        from: &str,
+        to: &str,
     ) -> Option<(Template, Template)> {
-        let from = self.one(&path.key("from"), &copy.from);
-        let to = self.one(&path.key("to"), &copy.to);
+        let from = self.one(&path.key("from"), from);
+        let to = self.one(&path.key("to"), to);
         from.zip(to)
     }
 }

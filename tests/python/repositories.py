@@ -174,7 +174,11 @@ class Server:
 
     def repository(self, name: str) -> Repository:
         """A new one."""
-        return Repository(self.root / name, f"http://{self.address}:{self.port}/{name}")
+        return Repository(self.root / name, self.repository_url(name))
+
+    def repository_url(self, name: str) -> str:
+        """Where a repository of that name is."""
+        return f"http://{self.address}:{self.port}/{name}"
 
     def close(self) -> None:
         """Stop listening."""

@@ -151,6 +151,15 @@ def fdroiddata(server: Server, checkout: Path, builds: Mapping[Source, str]) -> 
     return repository
 
 
+def beside_masters(folder: Path, config: str, data: Repository) -> None:
+    """Put the description and a clone of fdroiddata where steps on the master look for them."""
+    place = folder / "fdroid-bb"
+    place.mkdir()
+    (place / "fdroid-bb.toml").write_text(config)
+    clone = ["git", "clone", "-q", "--bare", data.url, str(place / "fdroiddata.git")]
+    subprocess.run(clone, check=True, timeout=PATIENCE)
+
+
 def polled(state: Path, name: str) -> str:
     """What a master remembers of a poller."""
     with sqlite3.connect(state) as database:

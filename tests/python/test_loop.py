@@ -26,7 +26,7 @@ from masters import PATIENCE, Master, free_ports, put_secrets, wait_for
 from other_user import files, readable
 from program import PROGRAM, generate
 from repositories import Server
-from shipped import GRADLE, PUSH, SCRIPT, Source, fdroiddata, polled, site
+from shipped import GRADLE, PUSH, SCRIPT, Source, beside_masters, fdroiddata, polled, site
 from vagrants import destroy, domains
 
 # Docker's default bridge: containers and virtual machines reach this machine there.
@@ -115,6 +115,7 @@ class World:
         }
         config = folder / "fdroid-bb.toml"
         config.write_text(site(lines))
+        beside_masters(folder, config.read_text(), self.data)
         return generate(config, folder / "fdroiddata", folder / "out")
 
     def _make_repository(self) -> None:

@@ -19,12 +19,13 @@ from typing import Any
 
 import pytest
 
+from gitlab import GitLab
 from masters import Master, free_ports, put_secrets, wait_for
 from other_user import files, readable
 from program import PROGRAM, generate
 from real_machine import IN_CONTAINER, docker
 from repositories import Server
-from shipped import PUSH, SCRIPT, Source, fdroiddata, polled, site
+from shipped import PUSH, SCRIPT, Source, beside_masters, fdroiddata, polled, site
 
 PASSWORD = "correct horse battery staple"
 SUCCESS, WARNINGS, FAILURE, SKIPPED, EXCEPTION, RETRY, CANCELLED = range(7)
@@ -99,7 +100,8 @@ class Shipped:
         basedir = folder / "master"
         secrets = {"web-admin": PASSWORD, "fdroiddata-push": f"Authorization: {PUSH}"}
         put_secrets(basedir, secrets)
-        env = {"PATH": f"{programs}:{os.environ['PATH']}"}
+        beside_masters(folder, text, self.data)
+        env = {"PATH": f"{programs}:{Path(PROGRAM).parent}:{os.environ['PATH']}"}
         path = masters / name / "master.cfg"
         port = {"buildserver": www, "checkupdates": www2}[name]
         self.master = Master(basedir, configfile=path, www_port=port, env=env)
@@ -333,12 +335,16 @@ LOCAL = {
     "workers.checkupdates.local": {},
 }
 
-# Finds a new version in each run, once the gate is open.
+# Finds a new version in each run, once the gate is open. Its command line ends with the app.
 FINDS = """\
 #!/bin/sh
-touch "FOLDER/called"
+env > "FOLDER/called"
 while [ ! -e "FOLDER/gate" ]; do sleep 0.05; done
-echo version >> found && git add found && git commit -qm found
+file=metadata/$4.yml
+code=$(($(sed -n 's/^CurrentVersionCode: //p' $file) + 1))
+sed -i "s/^CurrentVersion: .*/CurrentVersion: '1.$code'/" $file
+sed -i "s/^CurrentVersionCode: .*/CurrentVersionCode: $code/" $file
+git commit -qam found
 """
 
 
@@ -364,7 +370,10 @@ def test_one_refusal_of_the_forge_fails_neither_checkout_nor_push(tmp_path: Path
             steps = {step: said["text"][-2000:] for step, said in master.steps(build).items()}
             assert build["results"] == SUCCESS, steps
             assert busy[name] == 0
-            assert shipped.data.git("show", "master:found").split() == ["version"] * count
+            found = shipped.data.git("show", "master:metadata/org.example.tiny.yml")
+            assert f"CurrentVersionCode: {count + 1}" in found
+            # Whoever runs code of strangers can push nothing.
+            assert PUSH not in called.read_text()
             called.unlink()
             gate.unlink()
     shipped.server.close()
@@ -379,12 +388,7 @@ def test_what_is_new_is_pushed_to_the_fork_for_a_merge_request(
         "schedulers.app-source.quiet-time": "1s",
     }
     shipped = Shipped(tmp_path, fdroidserver, changes, "checkupdates", updates="merge-request")
-    fork = shipped.server.repository("fork.git")
-    # As GitLab takes the options that open a merge request.
-    fork.git("config", "receive.advertisePushOptions", "true")
-    hook = fork.path / "hooks/post-receive"
-    hook.write_text('#!/bin/sh\nenv | grep ^GIT_PUSH_OPTION_ | sort > "$PWD/options"\n')
-    hook.chmod(0o755)
+    fork = GitLab(shipped.server, "fork.git", shipped.data)
     with shipped.master as master:
         state = master.basedir / "state.sqlite"
         wait_for("the first poll", lambda: "refs" in polled(state, "org.example.tiny"), 60)
@@ -398,11 +402,14 @@ def test_what_is_new_is_pushed_to_the_fork_for_a_merge_request(
         for name in (*names, "metrics/app-sources.prom", "metrics/health.prom"):
             assert str((master.output / name).relative_to(tmp_path)) in found
         assert not files(tmp_path, master.basedir) & found
+        pages = f"http://127.0.0.1:{master.www_port}/#/builders/"
     shipped.server.close()
     assert "CurrentVersion: '1.1'" in fork.git(
         "show", "refs/heads/org.example.tiny:metadata/org.example.tiny.yml"
     )
-    assert "merge_request.create" in (fork.path / "options").read_text()
+    [merge] = fork.merge_requests
+    assert merge["title"] == "bot: Update Tiny to 1.1 (2)"
+    assert merge["description"].startswith(f"~org.example.tiny checkupdates-bot run {pages}")
     assert "CurrentVersion: '1.0'" in shipped.data.git(
         "show", "master:metadata/org.example.tiny.yml"
     )

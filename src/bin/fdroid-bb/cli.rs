@@ -344,6 +344,14 @@ pub enum Command {
         #[arg(long, value_name = "DIR", default_value = "unsigned")]
         reports: PathBuf,
     },
+    /// Bring what `fdroid checkupdates` found in one app to fdroiddata, or ask for a merge
+    ///
+    /// PATCH may come from a machine that ran code of strangers: it is taken only if it changes this
+    /// app's file alone, and there just what checkupdates may change. `--fdroiddata` is a bare clone,
+    /// whose `origin` is fetched, and gets the commit if there is no --fork. The commit is made by
+    /// `GIT_COMMITTER_NAME` and `GIT_COMMITTER_EMAIL`; the merge request refers to `CI_JOB_URL`.
+    #[command(after_help = EXIT_CODES)]
+    DeliverUpdate(Delivered),
     /// Print the JSON schema of fdroid-bb.toml, for editors
     #[command(after_help = EXIT_CODES)]
     Schema,
@@ -420,6 +428,20 @@ pub struct Paused {
     /// The folder that holds the masters' base directories, each with its master's name
     #[arg(long, value_name = "DIR", default_value = ".", value_parser = absolute)]
     pub basedirs: PathBuf,
+}
+
+/// What is delivered, and where.
+#[derive(Args)]
+pub struct Delivered {
+    /// The application id
+    #[arg(value_name = "APPID")]
+    pub app: String,
+    /// What `git diff --full-index` wrote; an empty file changes nothing
+    #[arg(value_name = "PATCH")]
+    pub patch: PathBuf,
+    /// The bot's fork on GitLab; the app's branch there is replaced
+    #[arg(long, value_name = "URL")]
+    pub fork: Option<String>,
 }
 
 /// How a difference is shown.

@@ -6,6 +6,7 @@ mod check;
 mod chosen;
 mod cli;
 mod compiled;
+mod deliver;
 mod described;
 mod diff;
 mod explain;
@@ -173,11 +174,8 @@ fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
         Command::Pause { what, reason } => pause::pause(&inputs, &what, Some(&reason), out, err),
         Command::Resume { what } => pause::pause(&inputs, &what, None, out, err),
         Command::Verified { version, reports } => add_report(&reports, &version, out, err),
-        Command::Schema => {
-            serde_json::to_writer_pretty(&mut *out, &fdroid_bb::config::editor_schema())?;
-            writeln!(out)?;
-            Ok(Exit::Clean)
-        }
+        Command::DeliverUpdate(what) => deliver::deliver(&inputs, &what, out, err),
+        Command::Schema => schema(out),
         Command::Init => init(&inputs, out, err),
         Command::Man { folder } => {
             if let Err(error) = man(&folder) {
@@ -216,6 +214,13 @@ fn add_report(
             Ok(Exit::Invalid)
         }
     }
+}
+
+/// Prints the schema of descriptions.
+fn schema(out: &mut dyn Write) -> io::Result<Exit> {
+    serde_json::to_writer_pretty(&mut *out, &fdroid_bb::config::editor_schema())?;
+    writeln!(out)?;
+    Ok(Exit::Clean)
 }
 
 /// Draws the pipelines, which needs no metadata.

@@ -92,13 +92,16 @@ class RunOnMaster(BuildStep):
             self._attempts.printed(data.decode(errors="replace"))
             written.add(stdio.addStdout(data))
 
+        assert self.build is not None
+        page: Any = await self.build.getUrl()
         written = DeferWaiter()
         self._process = _Process(
             lambda why: written.add(stdio.addHeader(f"{why}\n")),
             self.master.reactor,
             supervised(self.command),
             workdir=os.fspath(folder),
-            env=_expanded(self.env),
+            # What fdroidserver reads to say where something comes from.
+            env={"CI_JOB_URL": page, **_expanded(self.env)},
             collect_stdout=printed,
             collect_stderr=lambda data: written.add(stdio.addStderr(data)),
             io_timeout=None,
