@@ -176,7 +176,11 @@ const NOT_CHOSEN: &[&str] = &[
     ":step-lists.stages[",
     ":values.gather[",
     ":values.gather:",
-    ":values.inside:",
+    ":values.container",
+    ":values.keep:",
+    ":values.make-tarball",
+    ":values.origin",
+    ":values.scan-",
     ":workers.host.",
 ];
 
