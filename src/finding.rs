@@ -239,7 +239,7 @@ codes! {
         "Take the nesting out: no field of an app has it.";
     /// A field that fdroidserver does not know.
     FieldUnknown = "field-unknown", Warning,
-        "Take it out, or mend its name: fdroidserver ignores it.";
+        "Remove it, or fix its name: fdroidserver ignores it.";
     /// A value of the wrong type.
     FieldType = "field-type", Warning,
         "Give a value of the type that is named.";
@@ -327,7 +327,7 @@ codes! {
     // The sources of apps.
     /// A srclib that is missing or broken.
     SrclibMissing = "srclib-missing", Warning,
-        "Add the srclib's file or mend it, or name another.";
+        "Add or fix the srclib's file, or name another.";
     /// A source URL that is no plain, public address.
     RepoRefused = "repo-refused", Warning,
         "Give a plain `https` URL of a public host, without user, password and options.";

@@ -43,7 +43,7 @@ STOCK = """changes.GitPoller(
 
 
 class StockMaster(Master):
-    """A master that knows nothing of fdroid_bb, which mends a thing or two in Buildbot itself."""
+    """A master that knows nothing of fdroid_bb, which fixes a thing or two in Buildbot itself."""
 
     def write(self, config: str) -> None:
         """Lay down a configuration without it."""

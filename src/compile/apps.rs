@@ -229,7 +229,7 @@ fn unused_overrides(pipeline: &Pipeline, records: &[Record]) -> Vec<Finding> {
         .map(|path| {
             let place = pipeline.places.of(&path);
             let message = "no app has an id like this";
-            Finding::new(Code::OverrideUnused, place, message, "mend it or delete it")
+            Finding::new(Code::OverrideUnused, place, message, "fix or remove it")
         })
         .collect()
 }

@@ -11,7 +11,7 @@ use super::sources::Source;
 use crate::finding::{Code, Finding, Place, Span};
 use crate::text::count;
 
-/// The most findings that one gate makes on one description. Whoever has mended so many runs the
+/// The most findings that one gate makes on one description. Fix those and run the
 /// check again.
 pub const MOST_FINDINGS: usize = 1_000;
 

@@ -241,7 +241,7 @@ impl<'a> Resolver<'a> {
             )),
             Some(Err(finding)) => Err(missing(
                 format!("the srclib `{name}` is broken: {}", finding.message),
-                "mend its file",
+                "fix its file",
             )),
             None => Err(missing(
                 format!("there is no srclib `{name}`"),

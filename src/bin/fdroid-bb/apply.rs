@@ -66,7 +66,7 @@ fn compile_and_bring(
     };
     if let Some(why) = kept::held(folder).filter(|_| !options.release) {
         writeln!(err, "error: {why}")?;
-        writeln!(err, "help: mend what made it necessary, then `fdroid-bb apply --release`")?;
+        writeln!(err, "help: fix what made it necessary, then `fdroid-bb apply --release`")?;
         return Ok(Exit::Failed);
     }
     let compiled = match compiled::compile(inputs, folder, options.accept_vanishing, err)? {
@@ -215,7 +215,7 @@ fn say_failure(failure: &Failure, err: &mut dyn Write) -> io::Result<()> {
         }
         (Refusal::Start { .. }, _) => "fix what it says, then apply again",
         (Refusal::Silent { .. }, _) => "see its twistd.log, or give it more `--patience`",
-        _ => "mend fdroid-bb.toml or the metadata, then apply again",
+        _ => "fix fdroid-bb.toml or the metadata, then apply again",
     };
     writeln!(err, "help: {help}")
 }

@@ -28,7 +28,7 @@ fn write_findings(out: &mut Vec<u8>, findings: &[Finding]) -> io::Result<()> {
     let secret: BTreeSet<_> = secret.filter_map(|finding| line_of(&finding.place)).collect();
     let mut alike: BTreeMap<Code, Vec<&Finding>> = BTreeMap::new();
     for finding in findings {
-        // Errors are to be mended one by one.
+        // Errors are fixed one by one.
         if finding.severity == Severity::Warning {
             let known = alike.entry(finding.code).or_default();
             known.push(finding);
