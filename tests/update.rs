@@ -144,9 +144,9 @@ fn titles_hold_no_orders() {
     let hostile = "\"x\\\\n/approve @all ~label !1 #2 [ci skip] `$(id)` <b>\\u202e --force\"";
     let new = with(&[("AutoName: App", &format!("AutoName: {hostile}"))]);
     assert_eq!(title(&new), "Set autoname of x n approve all label 1 2 ci skip (id) b --force");
-    refused(&with(&[("AutoName: App", "AutoName: \"a\\nb\"")]), "`AutoName` is no line");
+    refused(&with(&[("AutoName: App", "AutoName: \"a\\nb\"")]), "`AutoName` is not a single line");
     let long = format!("AutoName: {}", "x".repeat(501));
-    refused(&with(&[("AutoName: App", &long)]), "`AutoName` is no line");
+    refused(&with(&[("AutoName: App", &long)]), "`AutoName` is not a single line");
 }
 
 #[test]

@@ -116,7 +116,7 @@ pub fn read_file(file: File) -> Result<Identity, String> {
         return Err("its files overlap".to_owned());
     }
     if places.first().is_some_and(|(start, _)| *start != 0) {
-        return Err("it begins with something that is no part of it".to_owned());
+        return Err("there is data before the first entry".to_owned());
     }
     let (entry, is_plain, method) = manifest.ok_or("it has no AndroidManifest.xml")?;
     let header = entry.local_header(&mut buffer).map_err(|error| broken(&error))?;

@@ -61,7 +61,7 @@ pub struct Publisher<'a> {
     pub reader: &'a Path,
     /// How long fdroidserver may take for one app.
     pub patience: Duration,
-    /// Is told of each set: its name, its end, and what fdroidserver said.
+    /// Called once for each set with its name, the outcome, and the output of fdroidserver.
     pub tell: &'a mut dyn FnMut(&str, &Outcome, &str),
 }
 

@@ -92,7 +92,7 @@ fn check_text(name: &str, fields: &Fields) -> Result<(), Refused> {
     if fields.get(name).is_none_or(is_good) {
         return Ok(());
     }
-    Refused::new(format!("`{name}` is no line of at most {LONGEST} characters"))
+    Refused::new(format!("`{name}` is not a single line of at most {LONGEST} characters"))
 }
 
 /// The builds that only the new file has. All others are as they were.
@@ -146,7 +146,7 @@ fn check_added(old: &File, new: &File, added: &[&Fields]) -> Result<(), Refused>
             let near: Vec<&str> =
                 near.into_iter().filter(|flag| !FLAGS[..4].contains(flag)).collect();
             return Refused::new(format!(
-                "the build {name} is no copy of a last one: it differs in {}",
+                "the build {name} is not a copy of an earlier one: it differs in {}",
                 list(&near)
             ));
         }

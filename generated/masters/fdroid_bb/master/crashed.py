@@ -3,7 +3,7 @@
 
 What Buildbot lacked: it writes the end of a buildset after that of its last request. A master that
 is killed in between leaves a buildset that waits for nothing and never ends, so that nobody who
-waits for it goes on. After a crash Buildbot mends builds and requests, but not these.
+waits for it goes on. After a crash Buildbot cleans up builds and requests, but not these.
 """
 
 from __future__ import annotations
@@ -35,4 +35,4 @@ def _left(conn: Any, model: Any) -> list[int]:
 
 
 # Buildbot offers no way to do more after a crash: this replaces the method.
-Master._masterDeactivatedHousekeeping = _mend_buildsets_too  # type: ignore[method-assign,assignment]
+Master._masterDeactivatedHousekeeping = _mend_buildsets_too  # type: ignore[method-assign,assignment]  # a patch
