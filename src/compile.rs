@@ -71,7 +71,7 @@ impl Record {
 
 /// All that fdroiddata holds.
 #[derive(Debug)]
-pub struct Apps {
+pub struct Metadata {
     /// The files, in order of their names.
     pub records: Vec<Record>,
     /// The srclibs, by their names.
@@ -80,7 +80,7 @@ pub struct Apps {
     pub findings: Vec<Finding>,
 }
 
-impl Apps {
+impl Metadata {
     /// The pollers of the active apps, in order of their application ids.
     #[must_use]
     pub fn pollers(&self) -> Vec<(&AppId, &Poller)> {
@@ -158,7 +158,7 @@ pub fn output(
 /// When a template is broken, which is a fault of this program.
 pub fn following_output(
     pipeline: &Pipeline,
-    apps: &Apps,
+    apps: &Metadata,
     old: &OutputSet,
 ) -> Result<(BTreeMap<String, String>, BTreeSet<String>), minijinja::Error> {
     let broken: BTreeSet<&str> = apps

@@ -82,24 +82,24 @@ pub fn per_minute(interval: i64) -> f64 {
 
 /// Calls a minute, for each host and in all.
 #[derive(Debug, Default)]
-pub struct Load {
+pub struct CallRates {
     /// By host.
     pub hosts: BTreeMap<String, f64>,
     /// In all.
     pub all: f64,
 }
 
-impl Load {
-    /// The load of repositories.
+impl CallRates {
+    /// The calls to repositories.
     #[must_use]
     pub fn of(repositories: &[Repository<'_>]) -> Self {
-        let mut load = Self::default();
+        let mut rates = Self::default();
         for repository in repositories {
             let calls = per_minute(repository.interval);
-            *load.hosts.entry(repository.host.to_owned()).or_default() += calls;
-            load.all += calls;
+            *rates.hosts.entry(repository.host.to_owned()).or_default() += calls;
+            rates.all += calls;
         }
-        load
+        rates
     }
 
     /// The hosts, those that are asked most often first.

@@ -176,7 +176,7 @@ impl From<RemoteUrl> for String {
 
 /// Why a text is refused as a URL of a source.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum BadRemote {
     /// There is no text.
     #[error("the URL is empty")]
     Empty,
@@ -229,7 +229,7 @@ pub enum Refusal {
     Ambiguous(String),
 }
 
-impl Refusal {
+impl BadRemote {
     /// What the author of the metadata, or whoever runs the master, can do about it.
     #[must_use]
     pub fn help(&self) -> String {
@@ -285,26 +285,26 @@ impl RemotePolicy {
     /// # Errors
     ///
     /// The first reason for which it is none, or for which the policy does not allow it.
-    pub fn check(&self, text: &str) -> Result<RemoteUrl, Refusal> {
+    pub fn check(&self, text: &str) -> Result<RemoteUrl, BadRemote> {
         let rest = self.after_scheme(text)?;
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         if authority.contains('@') {
-            return Err(Refusal::Credentials);
+            return Err(BadRemote::Credentials);
         }
         if let Some(c) = path.chars().find(|c| "@:[]".contains(*c)) {
-            return Err(Refusal::Character(c));
+            return Err(BadRemote::Character(c));
         }
         let (host, port) = split_port(authority)?;
         if host.is_empty() {
-            return Err(Refusal::NoHost);
+            return Err(BadRemote::NoHost);
         }
         if !host.starts_with('[') && !is_host_name(host) && !is_numeric_host(host) {
-            return Err(Refusal::Host(host.to_owned()));
+            return Err(BadRemote::Host(host.to_owned()));
         }
         // All that is left to check is independent of the scheme, and the standard reads numbers
         // as addresses only after one that it knows as special.
         let url =
-            Url::parse(&format!("https://{rest}")).map_err(|_| Refusal::Host(host.to_owned()))?;
+            Url::parse(&format!("https://{rest}")).map_err(|_| BadRemote::Host(host.to_owned()))?;
         let lower = host.to_ascii_lowercase();
         let same_port = url.port_or_known_default() == Some(port.unwrap_or(443));
         let same_path = url.path() == if path.is_empty() { "/" } else { path };
@@ -312,14 +312,14 @@ impl RemotePolicy {
             // Name the address that hides in the text, if there is one: that is worse.
             return Err(self
                 .refused_address(&url, host)
-                .unwrap_or_else(|| Refusal::Ambiguous(authority.to_owned())));
+                .unwrap_or_else(|| BadRemote::Ambiguous(authority.to_owned())));
         }
         if !same_path {
-            return Err(Refusal::Ambiguous(path.to_owned()));
+            return Err(BadRemote::Ambiguous(path.to_owned()));
         }
         match url.host() {
             Some(Host::Domain(name)) if is_host_name(name) => self.check_name(name)?,
-            Some(Host::Domain(_)) | None => return Err(Refusal::Host(host.to_owned())),
+            Some(Host::Domain(_)) | None => return Err(BadRemote::Host(host.to_owned())),
             Some(_) => {
                 if let Some(refusal) = self.refused_address(&url, host) {
                     return Err(refusal);
@@ -330,55 +330,55 @@ impl RemotePolicy {
     }
 
     /// What follows `scheme://`, if all of `text` is made of the characters of a plain URL.
-    fn after_scheme<'a>(&self, text: &'a str) -> Result<&'a str, Refusal> {
+    fn after_scheme<'a>(&self, text: &'a str) -> Result<&'a str, BadRemote> {
         if text.is_empty() {
-            return Err(Refusal::Empty);
+            return Err(BadRemote::Empty);
         }
         if text.len() > MAX_LENGTH {
-            return Err(Refusal::TooLong(text.len()));
+            return Err(BadRemote::TooLong(text.len()));
         }
         if text.starts_with('-') {
-            return Err(Refusal::Option(text.to_owned()));
+            return Err(BadRemote::Option(text.to_owned()));
         }
         let word = text.find(|c: char| !c.is_ascii_alphanumeric() && !"+-.".contains(c));
         let (scheme, rest) = text.split_at(word.unwrap_or(text.len()));
         if rest.starts_with("::") {
-            return Err(Refusal::Transport(text.to_owned()));
+            return Err(BadRemote::Transport(text.to_owned()));
         }
         // A subset of what RFC 3986 allows; `%` is not in it, nor what shells and templates read.
         let plain = |c: char| c.is_ascii_alphanumeric() || "-._~/+:@[]".contains(c);
         if let Some(c) = text.chars().find(|&c| !plain(c)) {
-            return Err(Refusal::Character(c));
+            return Err(BadRemote::Character(c));
         }
         let Some(rest) = rest.strip_prefix("://") else {
             let before_path = text.split('/').next().unwrap_or_default();
             return Err(if before_path.contains(':') {
-                Refusal::ScpLike(text.to_owned())
+                BadRemote::ScpLike(text.to_owned())
             } else {
-                Refusal::LocalPath(text.to_owned())
+                BadRemote::LocalPath(text.to_owned())
             });
         };
         // Schemes are compared as they stand: `HTTPS://` makes git look for `git-remote-HTTPS`.
         if self.schemes.iter().any(|known| known.as_str() == scheme) {
             Ok(rest)
         } else {
-            Err(Refusal::Scheme(scheme.to_owned()))
+            Err(BadRemote::Scheme(scheme.to_owned()))
         }
     }
 
     /// Refuses names that only a local resolver answers for.
-    fn check_name(&self, name: &str) -> Result<(), Refusal> {
+    fn check_name(&self, name: &str) -> Result<(), BadRemote> {
         let allowed =
             self.allow_hosts.iter().any(|rule| matches!(rule, HostRule::Name(n) if n == name));
         let local = match name.rsplit_once('.') {
             Some((_, last)) => LOCAL_NAMES.contains(&last),
             None => true,
         };
-        if local && !allowed { Err(Refusal::LocalName(name.to_owned())) } else { Ok(()) }
+        if local && !allowed { Err(BadRemote::LocalName(name.to_owned())) } else { Ok(()) }
     }
 
     /// Why the address that `url` names, written as `host`, is refused, if it is.
-    fn refused_address(&self, url: &Url, host: &str) -> Option<Refusal> {
+    fn refused_address(&self, url: &Url, host: &str) -> Option<BadRemote> {
         let address = match url.host()? {
             Host::Domain(_) => return None,
             Host::Ipv4(address) => IpAddr::V4(address),
@@ -389,12 +389,12 @@ impl RemotePolicy {
             .iter()
             .any(|rule| matches!(rule, HostRule::Net(net) if net.contains(&address)));
         let what = if allowed { None } else { special(address) };
-        what.map(|what| Refusal::Address { host: host.to_owned(), what })
+        what.map(|what| BadRemote::Address { host: host.to_owned(), what })
     }
 }
 
 /// The host and the port of an authority without credentials.
-fn split_port(authority: &str) -> Result<(&str, Option<u16>), Refusal> {
+fn split_port(authority: &str) -> Result<(&str, Option<u16>), BadRemote> {
     let after_host = match authority.find(']') {
         Some(bracket) => bracket + 1,
         None => authority.find(':').unwrap_or(authority.len()),
@@ -408,7 +408,7 @@ fn split_port(authority: &str) -> Result<(&str, Option<u16>), Refusal> {
         .filter(|port| !port.starts_with('0') && port.bytes().all(|b| b.is_ascii_digit()));
     match number.and_then(|number| number.parse().ok()) {
         Some(number) => Ok((host, Some(number))),
-        None => Err(Refusal::Port(port.to_owned())),
+        None => Err(BadRemote::Port(port.to_owned())),
     }
 }
 

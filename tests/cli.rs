@@ -557,7 +557,7 @@ fn help_and_completions() {
         "watch",
         "explain",
         "graph",
-        "load",
+        "capacity",
         "schedule",
         "schema",
         "init",
@@ -729,16 +729,16 @@ fn the_documents_show_the_shipped_pipelines() {
 }
 
 #[test]
-fn the_load_is_told() {
+fn the_capacity_is_told() {
     let sandbox = Sandbox::new(&["org.example.a", "org.example.b"]);
-    let run = sandbox.run(&["load"]).ends(0);
+    let run = sandbox.run(&["capacity"]).ends(0);
     assert!(
         run.stdout.starts_with("polls     0.0 a minute: 2 repositories of 2 apps\n"),
         "{}",
         run.stdout
     );
     let run_text = run.stdout;
-    let run = sandbox.run(&["load", "--format", "json"]).ends(0);
+    let run = sandbox.run(&["capacity", "--format", "json"]).ends(0);
     let told: Value = serde_json::from_str(&run.stdout).unwrap();
     assert_eq!(told["apps"], 2);
     // Each is checked once a week.

@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use fdroid_bb::remote::{HostRule, MAX_LENGTH, Refusal, RemotePolicy, Scheme};
+use fdroid_bb::remote::{BadRemote, HostRule, MAX_LENGTH, RemotePolicy, Scheme};
 
 /// What the default policy says to `text`: the host, or the message.
 fn verdict(text: &str) -> Result<String, String> {
@@ -359,7 +359,7 @@ fn length_is_limited_and_messages_are_cut() {
     let policy = RemotePolicy::default();
     let longest = format!("https://example.org/{}", "a".repeat(MAX_LENGTH - 20));
     assert!(policy.check(&longest).is_ok());
-    assert_eq!(policy.check(&format!("{longest}a")), Err(Refusal::TooLong(MAX_LENGTH + 1)));
+    assert_eq!(policy.check(&format!("{longest}a")), Err(BadRemote::TooLong(MAX_LENGTH + 1)));
     let message =
         verdict(&format!("ext::\u{1b}[31m`\u{202e}{}", "a".repeat(900))).expect_err("refused");
     assert!(message.starts_with(r"`ext::\u{1b}[31m\u{60}\u{202e}aaa"), "{message}");

@@ -4,7 +4,7 @@
 mod common;
 
 use fdroid_bb::fdroid::AppId;
-use fdroid_bb::update::{LONGEST, Refused, Update, apply, check};
+use fdroid_bb::update::{BadPatch, LONGEST, Update, apply, check};
 
 const PATH: &str = "metadata/org.example.app.yml";
 
@@ -71,13 +71,13 @@ fn newer(build: &str, changes: &[(&str, &str)]) -> String {
     changes.iter().fold(text, |text, (old, new)| text.replace(old, new))
 }
 
-fn judged(new: &str) -> Result<Option<Update>, Refused> {
+fn judged(new: &str) -> Result<Option<Update>, BadPatch> {
     check(&id(), OLD, new)
 }
 
 #[track_caller]
 fn refused(new: &str, why: &str) {
-    let Refused(message) = judged(new).unwrap_err();
+    let BadPatch(message) = judged(new).unwrap_err();
     assert!(message.contains(why), "{message}");
 }
 
@@ -195,7 +195,7 @@ fn builds_that_are_no_copies_are_refused() {
     refused(&name, "and not `CurrentVersionCode`");
     let asked = OLD.replace("AutoUpdateMode: Version", "AutoUpdateMode: None");
     let unasked = newer(BUILD, &[("AutoUpdateMode: Version", "AutoUpdateMode: None")]);
-    let Refused(message) = check(&id(), &asked, &unasked).unwrap_err();
+    let BadPatch(message) = check(&id(), &asked, &unasked).unwrap_err();
     assert!(message.contains("does not ask for"), "{message}");
 }
 
@@ -242,7 +242,7 @@ fn hostile_patches_are_refused() {
         ("x".repeat(LONGEST + 1), "at most"),
     ];
     for (patch, why) in cases {
-        let Refused(message) = apply(&patch, PATH, OLD).unwrap_err();
+        let BadPatch(message) = apply(&patch, PATH, OLD).unwrap_err();
         assert!(message.contains(why), "{why}: {message}");
     }
     // Whatever is cut off or doubled, nothing but a refusal or a text comes of it.

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::each::{each, in_order};
 use super::read::{Fresh, Read, known_record};
 use super::seen::{Seen, look_up};
-use super::{Apps, Description, Record};
+use super::{Description, Metadata, Record};
 use crate::cache::{self, Known, News, Settings};
 use crate::config::{Glob, Path, Trigger};
 use crate::fdroid::outline::SrclibOutline;
@@ -17,7 +17,7 @@ use crate::finding::{Code, Finding};
 use crate::load::{self, File, METADATA, Reader, SRCLIBS, Tree};
 use crate::parse;
 use crate::pipeline::Pipeline;
-use crate::polls::{self, Load};
+use crate::polls::{self, CallRates};
 use crate::resolve::apps::{Resolver, Srclibs};
 use crate::text::shown;
 
@@ -40,7 +40,7 @@ pub fn apps(
     tree: &Tree,
     detail: Detail<'_>,
     progress: &(dyn Fn(usize, usize) + Sync),
-) -> Result<Apps, Finding> {
+) -> Result<Metadata, Finding> {
     let started = SystemTime::now();
     let (files, faults) = (&tree.metadata()?.files, &tree.metadata()?.findings);
     let srclib_files = &tree.srclibs()?.files;
@@ -101,7 +101,7 @@ pub fn apps(
     }
     records.sort_by(|a, b| a.name().cmp(b.name()));
     findings.extend(tree.finding.clone());
-    let mut apps = Apps { records, srclibs, findings };
+    let mut apps = Metadata { records, srclibs, findings };
     let mut of_all = unused_overrides(&description.pipeline, &apps.records);
     of_all.extend(poll_load(description, &apps));
     description.sources.quote(&mut of_all);
@@ -111,7 +111,7 @@ pub fn apps(
 }
 
 /// Hosts that are asked more often than they should be.
-fn poll_load(description: &Description, apps: &Apps) -> Vec<Finding> {
+fn poll_load(description: &Description, apps: &Metadata) -> Vec<Finding> {
     let pipeline = &description.pipeline;
     if !pipeline.masters.values().any(|master| master.waits_for(&Trigger::AppSource)) {
         return Vec::new();
@@ -128,8 +128,8 @@ fn poll_load(description: &Description, apps: &Apps) -> Vec<Finding> {
         return Vec::new();
     }
     let pollers = apps.pollers();
-    let load = Load::of(&polls::repositories(&pollers));
-    let over = load.busiest().into_iter().filter(|(_, calls)| *calls > f64::from(limit));
+    let rates = CallRates::of(&polls::repositories(&pollers));
+    let over = rates.busiest().into_iter().filter(|(_, calls)| *calls > f64::from(limit));
     let place = pipeline.places.of(&Path::root("apps").key("poll-interval"));
     over.map(|(host, calls)| {
         let message = format!(

@@ -34,22 +34,22 @@ pub struct Causes<'a> {
     /// Where the keys of the new description stand.
     pub places: Option<&'a Places>,
     /// The old state of fdroiddata.
-    pub old: Option<Apps<'a>>,
+    pub old: Option<ByName<'a>>,
     /// The new one.
-    pub new: Option<Apps<'a>>,
+    pub new: Option<ByName<'a>>,
 }
 
 /// The files of `metadata/` by their names, and the srclibs.
 #[derive(Debug)]
-pub struct Apps<'a> {
+pub struct ByName<'a> {
     records: BTreeMap<&'a str, &'a Record>,
     srclibs: &'a Srclibs,
 }
 
-impl<'a> Apps<'a> {
+impl<'a> ByName<'a> {
     /// The apps of a state of fdroiddata.
     #[must_use]
-    pub fn new(apps: &'a compile::Apps) -> Self {
+    pub fn new(apps: &'a compile::Metadata) -> Self {
         let records = apps.records.iter().map(|record| (record.name(), record)).collect();
         Self { records, srclibs: &apps.srclibs }
     }

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-pub use cause::{Apps, Cause, Causes, State, state};
+pub use cause::{ByName, Cause, Causes, State, state};
 pub use effect::Effect;
 pub use files::File;
 use keys::Keys;

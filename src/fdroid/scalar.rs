@@ -33,7 +33,7 @@ pub enum Value<'a> {
 
 /// Why a scalar has no value or no text: what fdroidserver's reader raises on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum BadScalar {
     /// `<<` without quotes.
     Merge,
     /// `=` without quotes.
@@ -48,7 +48,7 @@ pub enum Refusal {
     Negative,
 }
 
-impl Refusal {
+impl BadScalar {
     /// What is wrong, to follow "`x` ".
     #[must_use]
     pub fn why(self) -> &'static str {
@@ -69,12 +69,12 @@ impl<'a> Value<'a> {
     ///
     /// # Errors
     /// What ruamel's constructor raises on.
-    pub fn plain(text: Cow<'a, str>) -> Result<Self, Refusal> {
+    pub fn plain(text: Cow<'a, str>) -> Result<Self, BadScalar> {
         let number = match text.as_bytes().first() {
             None => return Ok(Self::Null),
             Some(b'-' | b'+' | b'.' | b'0'..=b'9') => number(&text)?,
-            Some(b'<') if text == "<<" => return Err(Refusal::Merge),
-            Some(b'=') if text == "=" => return Err(Refusal::ValueTag),
+            Some(b'<') if text == "<<" => return Err(BadScalar::Merge),
+            Some(b'=') if text == "=" => return Err(BadScalar::ValueTag),
             _ => match &*text {
                 "~" | "null" | "Null" | "NULL" => Some(Value::Null),
                 "true" | "True" | "TRUE" => Some(Value::Bool(true)),
@@ -110,12 +110,12 @@ impl<'a> Value<'a> {
     ///
     /// # Errors
     /// A negative `int`.
-    pub fn text(&self) -> Result<Cow<'_, str>, Refusal> {
+    pub fn text(&self) -> Result<Cow<'_, str>, BadScalar> {
         Ok(match self {
             Self::Bool(true) => "true".into(),
             Self::Bool(false) => "false".into(),
-            Self::Int(..0) => return Err(Refusal::Negative),
-            Self::BigInt(digits) if digits.starts_with('-') => return Err(Refusal::Negative),
+            Self::Int(..0) => return Err(BadScalar::Negative),
+            Self::BigInt(digits) if digits.starts_with('-') => return Err(BadScalar::Negative),
             Self::BigInt(digits) if digits.parse().is_ok_and(|v: f64| v.log10() > 50.0) => {
                 format!("{digits:0>64}").into()
             }
@@ -156,7 +156,7 @@ impl<'a> Value<'a> {
 }
 
 /// The number or time that a plain scalar beginning with a sign, a digit or a full stop is.
-fn number<'a>(text: &str) -> Result<Option<Value<'a>>, Refusal> {
+fn number<'a>(text: &str) -> Result<Option<Value<'a>>, BadScalar> {
     let (negative, digits) = match text.as_bytes() {
         [b'-', ..] => (true, &text[1..]),
         [b'+', ..] => (false, &text[1..]),
@@ -171,14 +171,14 @@ fn number<'a>(text: &str) -> Result<Option<Value<'a>>, Refusal> {
         _ => {}
     }
     if is_float(digits.as_bytes()) {
-        let parsed = digits.replace('_', "").parse().map_err(|_| Refusal::Number)?;
+        let parsed = digits.replace('_', "").parse().map_err(|_| BadScalar::Number)?;
         return Ok(Some(signed(parsed)));
     }
     if let Some(radix) = int_radix(digits.as_bytes()) {
         return int(negative, &digits.replace('_', ""), radix).map(Some);
     }
     if text.starts_with(|c: char| c.is_ascii_digit()) {
-        return Ok(timestamp::read(text).map_err(|_| Refusal::Date)?.map(Value::Time));
+        return Ok(timestamp::read(text).map_err(|_| BadScalar::Date)?.map(Value::Time));
     }
     Ok(None)
 }
@@ -224,21 +224,21 @@ fn int_radix(text: &[u8]) -> Option<u32> {
 }
 
 /// The int that unsigned `text` without underscores is.
-fn int<'a>(negative: bool, text: &str, radix: u32) -> Result<Value<'a>, Refusal> {
+fn int<'a>(negative: bool, text: &str, radix: u32) -> Result<Value<'a>, BadScalar> {
     let digits = if radix == 10 { text } else { &text[2..] };
     if digits.is_empty() {
-        return Err(Refusal::Number);
+        return Err(BadScalar::Number);
     }
     if let Ok(number) = i128::from_str_radix(digits, radix) {
         return Ok(Value::Int(if negative { -number } else { number }));
     }
     // No int written with so many digits, in whichever radix, has fewer than 4,300 in the tenth.
     if digits.len() > MAX_INT_DIGITS * 4 || (radix == 10 && digits.len() > MAX_INT_DIGITS) {
-        return Err(Refusal::Digits);
+        return Err(BadScalar::Digits);
     }
     let decimal = decimal(digits, radix);
     if decimal.len() > MAX_INT_DIGITS {
-        return Err(Refusal::Digits);
+        return Err(BadScalar::Digits);
     }
     Ok(match (negative, decimal.parse()) {
         (false, Ok(number)) => Value::Int(number),

@@ -10,7 +10,7 @@ use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, StrInput, Tag};
 
 use super::gaps::{self, Stretch, Style};
 use super::problem::Problem;
-use super::scalar::{Refusal, Value};
+use super::scalar::{BadScalar, Value};
 use super::text::{quoted, shown};
 use crate::finding::{Code, Span};
 
@@ -323,10 +323,10 @@ fn scalar(
 
 /// The problem of a plain scalar that has no value, or no text.
 #[must_use]
-pub fn refused(refusal: Refusal, text: &str, span: Span) -> Problem {
+pub fn refused(refusal: BadScalar, text: &str, span: Span) -> Problem {
     let code = match refusal {
-        Refusal::Merge => Code::YamlAlias,
-        Refusal::ValueTag => Code::YamlInvalid,
+        BadScalar::Merge => Code::YamlAlias,
+        BadScalar::ValueTag => Code::YamlInvalid,
         _ => Code::FieldType,
     };
     Problem::new(

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::pipeline::resolve;
+use super::names::resolve;
 use crate::config::{self, Selection, Written, in_words};
 use crate::finding::{Code, Finding, Severity};
 use crate::pipeline::Pipeline;

@@ -1,4 +1,4 @@
-//! The stage `resolve`: names become what they refer to. [`pipeline`] does so for the pipeline
+//! The stage `resolve`: names become what they refer to. [`names`] does so for the pipeline
 //! description, [`apps`] for the sources of apps.
 
 pub mod alternatives;
@@ -6,10 +6,10 @@ pub mod apps;
 mod checkouts;
 mod context;
 mod forms;
-mod graph;
+mod homes;
 mod machines;
+pub mod names;
 mod output;
-pub mod pipeline;
 mod properties;
 mod reporters;
 mod running;

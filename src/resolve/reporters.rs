@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::context::Context;
-use super::graph::{self, Homes};
+use super::homes::{self, Homes};
 use crate::config::{Name, Path};
 use crate::finding::Code;
 use crate::pipeline::Master;
@@ -34,7 +34,7 @@ pub(super) fn resolve<'a>(
             }
         }
         let home =
-            graph::home_of_builders(context, &path.key("builders"), &reporter.builders, homes);
+            homes::home_of_builders(context, &path.key("builders"), &reporter.builders, homes);
         if let Some(master) = home.and_then(|home| masters.get_mut(home)) {
             master.reporters.insert(name.clone(), reporter.clone());
         }

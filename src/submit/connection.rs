@@ -45,7 +45,7 @@ pub struct Change {
 
 /// Why nothing, or nothing more, was submitted.
 #[derive(Debug, thiserror::Error)]
-pub enum Refused {
+pub enum SubmitError {
     /// The master does not answer, or not as one.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -77,7 +77,7 @@ impl Connection {
     ///
     /// # Errors
     /// When nobody listens there, or not for this user, or no answer comes within half a minute.
-    pub fn open(address: SocketAddr, user: &str, password: &str) -> Result<Self, Refused> {
+    pub fn open(address: SocketAddr, user: &str, password: &str) -> Result<Self, SubmitError> {
         let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
         stream.set_write_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
@@ -89,7 +89,7 @@ impl Connection {
         };
         match this.read(Instant::now() + PATIENCE)? {
             Item::List(dialects) if dialects.contains(&"none".into()) => {}
-            _ => return Err(Refused::Protocol("it offers no dialect that is known")),
+            _ => return Err(SubmitError::Protocol("it offers no dialect that is known")),
         }
         this.send(&"none".into())?;
         this.send(&Item::list(["version".into(), 6.into()]))?;
@@ -97,23 +97,23 @@ impl Connection {
         Ok(this)
     }
 
-    fn log_in(&mut self, user: &str, password: &str) -> Result<(), Refused> {
+    fn log_in(&mut self, user: &str, password: &str) -> Result<(), SubmitError> {
         self.call("root".into(), "login", vec![user.into()])?;
         self.output.flush()?;
-        let answer = self.answer()?.1.map_err(|_| Refused::Login)?;
+        let answer = self.answer()?.1.map_err(|_| SubmitError::Login)?;
         let (challenge, challenger) = match answer {
             Item::List(parts) => match <[Item; 3]>::try_from(parts) {
                 Ok([_, Item::Bytes(challenge), remote]) => (challenge, remote),
-                _ => return Err(Refused::Protocol("its challenge is none")),
+                _ => return Err(SubmitError::Protocol("its challenge is none")),
             },
-            _ => return Err(Refused::Protocol("its challenge is none")),
+            _ => return Err(SubmitError::Protocol("its challenge is none")),
         };
         let hash = Md5::digest(password.as_bytes());
         let response = Md5::new().chain_update(hash).chain_update(challenge).finalize();
         let nobody = Item::list(["None".into()]);
         self.call(number(challenger)?, "respond", vec![Item::Bytes(response.to_vec()), nobody])?;
         self.output.flush()?;
-        self.perspective = number(self.answer()?.1.map_err(|_| Refused::Login)?)?;
+        self.perspective = number(self.answer()?.1.map_err(|_| SubmitError::Login)?)?;
         Ok(())
     }
 
@@ -121,7 +121,7 @@ impl Connection {
     ///
     /// # Errors
     /// When it does not answer, or has a runtime that knows no such question.
-    pub fn known(&mut self, category: &str, builds: &[String]) -> Result<Knowledge, Refused> {
+    pub fn known(&mut self, category: &str, builds: &[String]) -> Result<Knowledge, SubmitError> {
         let mut known = Knowledge::default();
         for builds in builds.chunks(QUESTION) {
             let more = self.some_known(category, builds)?;
@@ -131,13 +131,13 @@ impl Connection {
         Ok(known)
     }
 
-    fn some_known(&mut self, category: &str, builds: &[String]) -> Result<Knowledge, Refused> {
+    fn some_known(&mut self, category: &str, builds: &[String]) -> Result<Knowledge, SubmitError> {
         let text = |text: &str| Item::list(["unicode".into(), text.into()]);
         let builds = std::iter::once("list".into()).chain(builds.iter().map(|build| text(build)));
         let arguments = vec![text(category), Item::list(builds)];
         self.call(self.perspective.clone(), "known", arguments)?;
         self.output.flush()?;
-        let answer = self.answer()?.1.map_err(Refused::Question)?;
+        let answer = self.answer()?.1.map_err(SubmitError::Question)?;
         let understood = || {
             let [rows, paused] = <[Item; 2]>::try_from(list(answer)?).ok()?;
             let rows = list(rows)?.into_iter().map(unicode).collect::<Option<Vec<_>>>()?;
@@ -145,7 +145,7 @@ impl Connection {
             let paused = list(paused)?.into_iter().map(unicode).collect::<Option<_>>()?;
             Some(Knowledge { builds, paused })
         };
-        understood().ok_or(Refused::Protocol("what it knows is not understood"))
+        understood().ok_or(SubmitError::Protocol("what it knows is not understood"))
     }
 
     /// Submits changes, and tells `taken` of each one that the master has taken.
@@ -156,7 +156,7 @@ impl Connection {
         &mut self,
         changes: impl IntoIterator<Item = &'c Change>,
         taken: &mut dyn FnMut(&'c Change),
-    ) -> Result<(), Refused> {
+    ) -> Result<(), SubmitError> {
         let mut waiting = BTreeMap::new();
         for change in changes {
             if waiting.len() == WINDOW {
@@ -176,12 +176,12 @@ impl Connection {
         &mut self,
         waiting: &mut BTreeMap<i64, &'c Change>,
         taken: &mut dyn FnMut(&'c Change),
-    ) -> Result<(), Refused> {
+    ) -> Result<(), SubmitError> {
         self.output.flush()?;
         let (request, answer) = self.answer()?;
-        answer.map_err(Refused::Change)?;
+        answer.map_err(SubmitError::Change)?;
         let change = waiting.remove(&request);
-        taken(change.ok_or(Refused::Protocol("it answers what was not asked"))?);
+        taken(change.ok_or(SubmitError::Protocol("it answers what was not asked"))?);
         Ok(())
     }
 
@@ -222,15 +222,15 @@ impl Connection {
 
     /// The next answer and the number of its request; the inner error is the remote one, in its
     /// own words.
-    fn answer(&mut self) -> Result<(i64, Result<Item, String>), Refused> {
+    fn answer(&mut self) -> Result<(i64, Result<Item, String>), SubmitError> {
         let until = Instant::now() + PATIENCE;
         loop {
             let Item::List(mut parts) = self.read(until)? else {
-                return Err(Refused::Protocol("it says something that is no message"));
+                return Err(SubmitError::Protocol("it says something that is no message"));
             };
             let kind = match parts.first() {
                 Some(Item::Bytes(kind)) => kind.as_slice(),
-                _ => return Err(Refused::Protocol("it says something that is no message")),
+                _ => return Err(SubmitError::Protocol("it says something that is no message")),
             };
             match (kind, parts.as_slice()) {
                 (b"answer", [_, Item::Int(request), _]) => {
@@ -242,7 +242,7 @@ impl Connection {
                 }
                 // Its version, and that it has forgotten an object.
                 (b"version" | b"decref" | b"uncache", _) => {}
-                _ => return Err(Refused::Protocol("it says something that was not asked")),
+                _ => return Err(SubmitError::Protocol("it says something that was not asked")),
             }
         }
     }
@@ -266,12 +266,12 @@ impl Read for Timed {
 }
 
 /// The number of a remote object.
-fn number(item: Item) -> Result<Item, Refused> {
+fn number(item: Item) -> Result<Item, SubmitError> {
     match item {
         Item::List(parts) if parts.len() >= 2 && parts[0] == "remote".into() => {
             Ok(parts[1].clone())
         }
-        _ => Err(Refused::Protocol("its answer is no object")),
+        _ => Err(SubmitError::Protocol("its answer is no object")),
     }
 }
 

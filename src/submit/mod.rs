@@ -8,4 +8,4 @@ pub mod merged;
 pub mod password;
 pub mod pending;
 
-pub use connection::{Change, Connection, Refused};
+pub use connection::{Change, Connection, SubmitError};

@@ -3,7 +3,7 @@
 
 use super::normal::{self, Fields, File, Normal};
 use super::title::plain;
-use super::{Refused, title};
+use super::{BadPatch, title};
 use crate::fdroid::{AppId, yaml};
 use crate::parse;
 use crate::text::{list, shown};
@@ -30,21 +30,21 @@ pub struct Update {
 ///
 /// # Errors
 /// Any other change.
-pub fn check(id: &AppId, old: &str, new: &str) -> Result<Option<Update>, Refused> {
+pub fn check(id: &AppId, old: &str, new: &str) -> Result<Option<Update>, BadPatch> {
     let old = read(id, old)?;
-    if yaml::has_comments(new).map_err(|problem| Refused(problem.message))? {
-        return Refused::new("it has a comment, and fdroidserver writes none");
+    if yaml::has_comments(new).map_err(|problem| BadPatch(problem.message))? {
+        return BadPatch::new("it has a comment, and fdroidserver writes none");
     }
     let new = read(id, new)?;
     if let Some(name) = &new.unknown {
-        return Refused::new(format!(
+        return BadPatch::new(format!(
             "it has `{}`, which fdroidserver does not write",
             shown(name)
         ));
     }
     let changed = differing(&old.fields, &new.fields);
     if let Some(field) = changed.iter().find(|field| !FIELDS.contains(field)) {
-        return Refused::new(format!(
+        return BadPatch::new(format!(
             "it changes `{field}`; checkupdates may change {}, and add builds",
             list(&FIELDS)
         ));
@@ -56,10 +56,10 @@ pub fn check(id: &AppId, old: &str, new: &str) -> Result<Option<Update>, Refused
     let number = |file: &File| file.fields.get("CurrentVersionCode").and_then(Normal::number);
     let (before, now) = (number(&old), number(&new));
     if now < before {
-        return Refused::new("`CurrentVersionCode` goes back");
+        return BadPatch::new("`CurrentVersionCode` goes back");
     }
     if now == before && changed.contains(&"CurrentVersion") {
-        return Refused::new("it changes `CurrentVersion` and not `CurrentVersionCode`");
+        return BadPatch::new("it changes `CurrentVersion` and not `CurrentVersionCode`");
     }
     check_added(&old, &new, &added)?;
     if changed.is_empty() && added.is_empty() {
@@ -69,11 +69,11 @@ pub fn check(id: &AppId, old: &str, new: &str) -> Result<Option<Update>, Refused
 }
 
 /// The file, if it is one that fdroidserver reads.
-fn read(id: &AppId, text: &str) -> Result<File, Refused> {
+fn read(id: &AppId, text: &str) -> Result<File, BadPatch> {
     let path = format!("metadata/{id}.yml");
     let parsed = parse::app_full(id.clone(), &path, text.as_bytes());
-    parsed.app.map_err(|finding| Refused(finding.message))?;
-    normal::read(text).map_err(|problem| Refused(problem.message))
+    parsed.app.map_err(|finding| BadPatch(finding.message))?;
+    normal::read(text).map_err(|problem| BadPatch(problem.message))
 }
 
 fn differing<'a>(old: &'a Fields, new: &'a Fields) -> Vec<&'a str> {
@@ -83,7 +83,7 @@ fn differing<'a>(old: &'a Fields, new: &'a Fields) -> Vec<&'a str> {
 }
 
 /// Refuses what is no short line of text.
-fn check_text(name: &str, fields: &Fields) -> Result<(), Refused> {
+fn check_text(name: &str, fields: &Fields) -> Result<(), BadPatch> {
     let is_good = |value: &Normal| {
         value
             .text()
@@ -92,11 +92,11 @@ fn check_text(name: &str, fields: &Fields) -> Result<(), Refused> {
     if fields.get(name).is_none_or(is_good) {
         return Ok(());
     }
-    Refused::new(format!("`{name}` is not a single line of at most {LONGEST} characters"))
+    BadPatch::new(format!("`{name}` is not a single line of at most {LONGEST} characters"))
 }
 
 /// The builds that only the new file has. All others are as they were.
-fn added<'a>(old: &File, new: &'a File) -> Result<Vec<&'a Fields>, Refused> {
+fn added<'a>(old: &File, new: &'a File) -> Result<Vec<&'a Fields>, BadPatch> {
     let mut left: Vec<&Fields> = old.builds.iter().collect();
     let mut added = Vec::new();
     for build in &new.builds {
@@ -107,19 +107,19 @@ fn added<'a>(old: &File, new: &'a File) -> Result<Vec<&'a Fields>, Refused> {
     }
     match left.first() {
         Some(gone) => {
-            Refused::new(format!("it changes the build {}", shown(text(gone, "versionCode"))))
+            BadPatch::new(format!("it changes the build {}", shown(text(gone, "versionCode"))))
         }
         None => Ok(added),
     }
 }
 
-fn check_added(old: &File, new: &File, added: &[&Fields]) -> Result<(), Refused> {
+fn check_added(old: &File, new: &File, added: &[&Fields]) -> Result<(), BadPatch> {
     let Some(last) = added.iter().filter_map(|build| code(build)).max() else { return Ok(()) };
     if !text(&new.fields, "AutoUpdateMode").starts_with("Version") {
-        return Refused::new("it adds a build, which `AutoUpdateMode` does not ask for");
+        return BadPatch::new("it adds a build, which `AutoUpdateMode` does not ask for");
     }
     if Some(last) != new.fields.get("CurrentVersionCode").and_then(Normal::number) {
-        return Refused::new("the last build that it adds is not that of `CurrentVersionCode`");
+        return BadPatch::new("the last build that it adds is not that of `CurrentVersionCode`");
     }
     let operations = match new.fields.get("VercodeOperation") {
         Some(Normal::List(items)) => items.len(),
@@ -129,23 +129,23 @@ fn check_added(old: &File, new: &File, added: &[&Fields]) -> Result<(), Refused>
     for build in added {
         let name = shown(text(build, "versionCode"));
         if old.builds.iter().any(|old| code(old) == code(build)) {
-            return Refused::new(format!("it adds the build {name} a second time"));
+            return BadPatch::new(format!("it adds the build {name} a second time"));
         }
         if !is_commit(text(build, "commit")) {
-            return Refused::new(format!(
+            return BadPatch::new(format!(
                 "`{}` of the build {name} is no commit or tag",
                 shown(text(build, "commit"))
             ));
         }
         check_text("versionName", build)?;
         if build.contains_key("disable") {
-            return Refused::new(format!("the build {name} is disabled"));
+            return BadPatch::new(format!("the build {name} is disabled"));
         }
         if !models.iter().any(|model| is_copy(build, model)) {
             let near = models.last().map(|model| differing(model, build)).unwrap_or_default();
             let near: Vec<&str> =
                 near.into_iter().filter(|flag| !FLAGS[..4].contains(flag)).collect();
-            return Refused::new(format!(
+            return BadPatch::new(format!(
                 "the build {name} is not a copy of an earlier one: it differs in {}",
                 list(&near)
             ));

@@ -8,7 +8,7 @@ use git2::build::TreeUpdateBuilder;
 use git2::{Commit, FileMode, ObjectType, Oid, Repository, Signature};
 use url::Url;
 
-use super::{Refused, apply, check};
+use super::{BadPatch, apply, check};
 use crate::fdroid::AppId;
 use crate::load::git;
 use crate::parse;
@@ -66,7 +66,7 @@ pub enum Done {
 pub enum Failed {
     /// The patch is not one of checkupdates.
     #[error(transparent)]
-    Refused(#[from] Refused),
+    Refused(#[from] BadPatch),
     /// git, or a server.
     #[error("{0}")]
     Git(String),
@@ -102,7 +102,7 @@ impl Delivery<'_> {
         let old = content(&repository, &upstream, &path)?;
         let text = |bytes: &[u8]| {
             let text = std::str::from_utf8(bytes).map(str::to_owned);
-            text.map_err(|_| Refused("the patch is no text".to_owned()))
+            text.map_err(|_| BadPatch("the patch is no text".to_owned()))
         };
         let new = apply(&text(patch)?, &path, &text(&old)?)?;
         let Some(update) = check(self.app, &text(&old)?, &new)? else { return Ok(Done::Nothing) };
@@ -185,7 +185,7 @@ impl Delivery<'_> {
 
 /// A file of a commit.
 fn content(repository: &Repository, commit: &Commit<'_>, path: &str) -> Result<Vec<u8>, Failed> {
-    let none = || Refused(format!("fdroiddata has no file `{path}`"));
+    let none = || BadPatch(format!("fdroiddata has no file `{path}`"));
     let tree = commit.tree()?;
     let entry = tree.get_path(Path::new(path)).map_err(|_| none())?;
     let is_file = entry.kind() == Some(ObjectType::Blob) && entry.filemode() == 0o100_644;

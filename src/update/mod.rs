@@ -14,9 +14,9 @@ pub use patch::{LONGEST, apply};
 /// Why a patch is not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Refused(pub String);
+pub struct BadPatch(pub String);
 
-impl Refused {
+impl BadPatch {
     fn new<T>(message: impl Into<String>) -> Result<T, Self> {
         Err(Self(message.into()))
     }

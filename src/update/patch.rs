@@ -3,7 +3,7 @@
 //! Whoever wrote it may mean harm, so git does not read it. There is no way here to say that a file
 //! is made, removed, renamed, a link or a submodule, and no second file.
 
-use super::Refused;
+use super::BadPatch;
 use crate::parse::MAX_BYTES;
 use crate::text::shown;
 
@@ -17,9 +17,9 @@ const NO_LINE_FEED: &str = "\\ No newline at end of file";
 ///
 /// # Errors
 /// A patch of anything else, or of another text.
-pub fn apply(patch: &str, path: &str, old: &str) -> Result<String, Refused> {
+pub fn apply(patch: &str, path: &str, old: &str) -> Result<String, BadPatch> {
     if patch.len() > LONGEST {
-        return Refused::new(format!(
+        return BadPatch::new(format!(
             "the patch has {} bytes; at most {LONGEST} are read",
             patch.len()
         ));
@@ -33,7 +33,7 @@ pub fn apply(patch: &str, path: &str, old: &str) -> Result<String, Refused> {
     let mut lines = lines.peekable();
     while let Some(line) = lines.next() {
         let Some(hunk) = Hunk::read(line) else {
-            return Refused::new(format!(
+            return BadPatch::new(format!(
                 "the patch changes more than `{path}`: it goes on with `{}`",
                 shown(line)
             ));
@@ -44,7 +44,7 @@ pub fn apply(patch: &str, path: &str, old: &str) -> Result<String, Refused> {
 }
 
 /// The four lines before the first hunk.
-fn header<'a>(lines: &mut impl Iterator<Item = &'a str>, path: &str) -> Result<(), Refused> {
+fn header<'a>(lines: &mut impl Iterator<Item = &'a str>, path: &str) -> Result<(), BadPatch> {
     let mode = |line: &str| {
         let sums = line.strip_prefix("index ").and_then(|rest| rest.strip_suffix(" 100644"));
         let is_sum = |text: &str| text.len() == 40 && text.bytes().all(|b| b.is_ascii_hexdigit());
@@ -64,7 +64,7 @@ fn header<'a>(lines: &mut impl Iterator<Item = &'a str>, path: &str) -> Result<(
                 0 => format!("the patch is not of `{path}`: it begins with `{}`", shown(line)),
                 _ => format!("the patch changes more than the text of `{path}`: `{}`", shown(line)),
             };
-            return Refused::new(message);
+            return BadPatch::new(message);
         }
     }
     Ok(())
@@ -109,9 +109,9 @@ impl<'p> Target<'_> {
         &mut self,
         hunk: &Hunk,
         lines: &mut std::iter::Peekable<impl Iterator<Item = &'p str>>,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), BadPatch> {
         let Some(before) = self.old.get(self.at..hunk.start) else {
-            return Refused::new("the patch goes back, or past the end of the file");
+            return BadPatch::new("the patch goes back, or past the end of the file");
         };
         self.new.extend(before.iter().copied());
         self.at = hunk.start;
@@ -122,12 +122,12 @@ impl<'p> Target<'_> {
                 Some(b' ') => (true, true),
                 Some(b'-') => (true, false),
                 Some(b'+') => (false, true),
-                _ => return Refused::new("the patch ends in the middle, or is damaged"),
+                _ => return BadPatch::new("the patch ends in the middle, or is damaged"),
             };
             let (Some(next_old), Some(next_new)) =
                 (old.checked_sub(is_old.into()), new.checked_sub(is_new.into()))
             else {
-                return Refused::new("the patch has more lines than it says");
+                return BadPatch::new("the patch has more lines than it says");
             };
             (old, new) = (next_old, next_new);
             let mut text = line[1..].to_owned();
@@ -136,7 +136,7 @@ impl<'p> Target<'_> {
             }
             if is_old {
                 if self.old.get(self.at).is_none_or(|line| **line != text) {
-                    return Refused::new(format!(
+                    return BadPatch::new(format!(
                         "the metadata has changed since the check, from line {} on",
                         self.at + 1
                     ));

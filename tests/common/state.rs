@@ -5,7 +5,7 @@ use std::path::Path;
 
 use fdroid_bb::compile::{self, Detail};
 use fdroid_bb::config::Sources;
-use fdroid_bb::diff::{Apps, Causes, Diff};
+use fdroid_bb::diff::{ByName, Causes, Diff};
 use fdroid_bb::load::Tree;
 use fdroid_bb::model::Model;
 use fdroid_bb::write::OutputSet;
@@ -16,7 +16,7 @@ pub type Metadata<'a> = &'a [(&'a str, &'a str)];
 /// A description and metadata, with the set that they compile to.
 pub struct State {
     pub description: compile::Description,
-    pub apps: compile::Apps,
+    pub apps: compile::Metadata,
     pub set: OutputSet,
 }
 
@@ -56,8 +56,8 @@ pub fn set(files: impl IntoIterator<Item = (String, String)>) -> OutputSet {
 pub fn difference(old: &State, new: &State) -> Diff {
     let causes = Causes {
         places: Some(&new.description.pipeline.places),
-        old: Some(Apps::new(&old.apps)),
-        new: Some(Apps::new(&new.apps)),
+        old: Some(ByName::new(&old.apps)),
+        new: Some(ByName::new(&new.apps)),
     };
     Diff::new((&old.set, &Model::read(&old.set)), (&new.set, &Model::read(&new.set)), &causes)
 }
@@ -65,6 +65,6 @@ pub fn difference(old: &State, new: &State) -> Diff {
 /// What `plan` says of a new state, for which only the old set is known.
 pub fn planned(old: &State, new: &State) -> Diff {
     let places = Some(&new.description.pipeline.places);
-    let causes = Causes { places, old: None, new: Some(Apps::new(&new.apps)) };
+    let causes = Causes { places, old: None, new: Some(ByName::new(&new.apps)) };
     Diff::new((&old.set, &Model::read(&old.set)), (&new.set, &Model::read(&new.set)), &causes)
 }

@@ -40,7 +40,7 @@ READING = (
     "check --report junit=report.xml",
     "apps",
     "apps --format json",
-    "load",
+    "capacity",
     "generate --out out",
     "generate --out out --format json",
     "plan --out out",

@@ -235,7 +235,7 @@ pub enum Command {
     },
     /// Say how often hosts are asked, and what the workers can do
     #[command(after_help = EXIT_CODES)]
-    Load {
+    Capacity {
         /// How to say it
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,

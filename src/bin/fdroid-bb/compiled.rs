@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use fdroid_bb::compile;
-use fdroid_bb::diff::{Apps, Causes, Diff};
+use fdroid_bb::diff::{ByName, Causes, Diff};
 use fdroid_bb::finding::{Finding, Severity};
 use fdroid_bb::model::Model;
 use fdroid_bb::write::{OutputSet, SET_DIR};
@@ -89,7 +89,7 @@ pub fn compile(
     };
     let (before, model) = (Model::read(&old), Model::read(&set));
     let causes =
-        Causes { places: Some(&pipeline.places), old: None, new: Some(Apps::new(&read.apps)) };
+        Causes { places: Some(&pipeline.places), old: None, new: Some(ByName::new(&read.apps)) };
     let diff = Diff::new((&old, &before), (&set, &model), &causes);
     let provenance = json!({
         "fdroid-bb": env!("CARGO_PKG_VERSION"),

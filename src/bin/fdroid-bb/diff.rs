@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use fdroid_bb::compile::{self, Apps, Description};
+use fdroid_bb::compile::{self, Description, Metadata};
 use fdroid_bb::diff::{self, Causes, Diff, Style};
 use fdroid_bb::finding::Finding;
 use fdroid_bb::load::{METADATA, Tree};
@@ -24,7 +24,7 @@ use crate::report;
 struct Side {
     set: OutputSet,
     /// Of fdroiddata; a generated set does not know why its pollers are there.
-    apps: Option<Apps>,
+    apps: Option<Metadata>,
 }
 
 /// Why a side cannot be read: what to say of it.
@@ -58,8 +58,8 @@ pub fn diff(
     };
     let causes = Causes {
         places: description.as_ref().map(|description| &description.pipeline.places),
-        old: old.apps.as_ref().map(diff::Apps::new),
-        new: new.apps.as_ref().map(diff::Apps::new),
+        old: old.apps.as_ref().map(diff::ByName::new),
+        new: new.apps.as_ref().map(diff::ByName::new),
     };
     let (before, after) = (Model::read(&old.set), Model::read(&new.set));
     say(&Diff::new((&old.set, &before), (&new.set, &after), &causes), shown, out)?;

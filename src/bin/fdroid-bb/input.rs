@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::thread;
 
 use fdroid_bb::cache::{self, Cache};
-use fdroid_bb::compile::{self, Apps, Description, Detail};
+use fdroid_bb::compile::{self, Description, Detail, Metadata};
 use fdroid_bb::finding::{Finding, Severity};
 use fdroid_bb::load::Tree;
 
@@ -18,7 +18,7 @@ pub struct Read {
     pub tree: Tree,
     /// Where the tree is.
     pub fdroiddata: PathBuf,
-    pub apps: Apps,
+    pub apps: Metadata,
     /// The findings on the description, then those on the apps.
     pub findings: Vec<Finding>,
 }
@@ -71,20 +71,24 @@ fn read_with(inputs: &Inputs, pollers_only: bool) -> Result<Read, Vec<Finding>> 
 ///
 /// # Errors
 /// When `tree` cannot be listed.
-pub fn apps(description: &Description, tree: &Tree) -> Result<Apps, Finding> {
+pub fn apps(description: &Description, tree: &Tree) -> Result<Metadata, Finding> {
     let cache = cache::folder().map(|folder| Cache::load(&folder, tree.folder()));
     let known = cache.as_ref().map(Cache::known);
     read_apps(description, tree, Detail::Pollers(known.as_ref()))
 }
 
 /// Reads the apps, with a bar where that takes long.
-fn read_apps(description: &Description, tree: &Tree, detail: Detail<'_>) -> Result<Apps, Finding> {
+fn read_apps(
+    description: &Description,
+    tree: &Tree,
+    detail: Detail<'_>,
+) -> Result<Metadata, Finding> {
     let progress = Progress::new("reading apps");
     compile::apps(description, tree, detail, &|done, total| progress.at(done, total))
 }
 
 /// How a command ends that found `findings`.
-pub fn exit(findings: &[Finding], strictness: &Strictness, apps: &Apps) -> Exit {
+pub fn exit(findings: &[Finding], strictness: &Strictness, apps: &Metadata) -> Exit {
     if findings.iter().any(|finding| finding.severity == Severity::Error)
         || (strictness.strict && !apps.findings.is_empty())
     {

@@ -2,6 +2,7 @@
 
 mod apply;
 mod apps;
+mod capacity;
 mod check;
 mod chosen;
 mod cli;
@@ -13,7 +14,6 @@ mod explain;
 mod file;
 mod generate;
 mod input;
-mod load;
 mod merged;
 mod metrics;
 mod pause;
@@ -139,7 +139,7 @@ fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
             explain::explain(&inputs, &what, tag.as_deref(), format, out, err)
         }
         Command::Graph { format } => graph(&inputs, format, out, err),
-        Command::Load { format } => load::load(&inputs, format, out, err),
+        Command::Capacity { format } => capacity::capacity(&inputs, format, out, err),
         Command::Schedule {
             which,
             repository,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
-use fdroid_bb::compile::{Apps, Record};
+use fdroid_bb::compile::{Metadata, Record};
 use fdroid_bb::finding::{ALIKE, Code, Finding, Place, Severity};
 use fdroid_bb::resolve::apps::{Poller, Watch};
 use fdroid_bb::text::count;
@@ -111,7 +111,7 @@ pub struct Totals {
 }
 
 impl Totals {
-    pub fn of(apps: &Apps) -> Self {
+    pub fn of(apps: &Metadata) -> Self {
         let mut totals = Self::default();
         for record in &apps.records {
             totals.apps += 1;

@@ -194,13 +194,13 @@ fn junit(findings: &[Finding]) -> Junit {
 pub struct Baseline {
     /// The version of this format.
     format: u32,
-    findings: Vec<Known>,
+    findings: Vec<KnownFinding>,
 }
 
 /// A finding that is known, wherever in its file it stands.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Known {
+pub struct KnownFinding {
     code: String,
     file: String,
     message: String,
@@ -209,7 +209,7 @@ pub struct Known {
 /// The version of [`Baseline`].
 const BASELINE: u32 = 1;
 
-impl Known {
+impl KnownFinding {
     fn of(finding: &Finding) -> Self {
         Self {
             code: finding.code.as_str().to_owned(),
@@ -222,7 +222,7 @@ impl Known {
 impl Baseline {
     /// All findings of today.
     pub fn of(findings: &[Finding]) -> Self {
-        let mut findings: Vec<Known> = findings.iter().map(Known::of).collect();
+        let mut findings: Vec<KnownFinding> = findings.iter().map(KnownFinding::of).collect();
         findings.sort();
         Self { format: BASELINE, findings }
     }
@@ -253,12 +253,12 @@ impl Baseline {
 }
 
 /// How often each known finding was not found yet.
-pub struct KnownLeft(BTreeMap<Known, usize>);
+pub struct KnownLeft(BTreeMap<KnownFinding, usize>);
 
 impl KnownLeft {
     /// Whether a finding is none of those that are left; if not, one less of it is.
     pub fn is_new(&mut self, finding: &Finding) -> bool {
-        match self.0.get_mut(&Known::of(finding)) {
+        match self.0.get_mut(&KnownFinding::of(finding)) {
             Some(left @ 1..) => {
                 *left -= 1;
                 false

@@ -12,7 +12,7 @@ use fdroid_bb::fdroid::{App, Build};
 use fdroid_bb::pipeline::Pipeline;
 use fdroid_bb::submit::known::{Knowledge, Known, State};
 use fdroid_bb::submit::pending::{self, Built, pending};
-use fdroid_bb::submit::{Change, Connection, Refused, password};
+use fdroid_bb::submit::{Change, Connection, SubmitError, password};
 use fdroid_bb::text::{count, shown};
 use serde_json::json;
 
@@ -213,7 +213,7 @@ fn kept(
 fn send<'c>(
     connection: &mut Connection,
     changes: &'c [Change],
-) -> Result<(), (BTreeSet<&'c str>, Refused)> {
+) -> Result<(), (BTreeSet<&'c str>, SubmitError)> {
     let mut taken = BTreeSet::new();
     let progress = Progress::new("submitting builds");
     let result = connection.submit(changes, &mut |change| {
@@ -223,10 +223,12 @@ fn send<'c>(
     result.map_err(|error| (taken, error))
 }
 
-fn failed(error: &Refused, address: SocketAddr, done: usize, all: usize) -> Stop {
+fn failed(error: &SubmitError, address: SocketAddr, done: usize, all: usize) -> Stop {
     let help = match error {
-        Refused::Login => "the master that listens there made another password, or none".to_owned(),
-        Refused::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+        SubmitError::Login => {
+            "the master that listens there made another password, or none".to_owned()
+        }
+        SubmitError::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             "start the master, or look at its `submit.listen`".to_owned()
         }
         // What is built twice is skipped by fdroidserver, what is never built is not noticed.

@@ -1,10 +1,10 @@
-//! The command `load`.
+//! The command `capacity`.
 
 use std::io::{self, Write};
 
 use fdroid_bb::config::{TimeLimit, Trigger};
 use fdroid_bb::pipeline::{Builder, Master, Pipeline, Scheduler, Step};
-use fdroid_bb::polls::{self, Load};
+use fdroid_bb::polls::{self, CallRates};
 use fdroid_bb::text::count;
 use serde::Serialize;
 use serde_json::json;
@@ -48,7 +48,7 @@ struct Asked<'a> {
 }
 
 /// Says how often hosts are asked, and what the workers can do.
-pub fn load(
+pub fn capacity(
     inputs: &Inputs,
     format: Format,
     out: &mut dyn Write,
@@ -63,15 +63,15 @@ pub fn load(
     };
     let pollers = read.apps.pollers();
     let repositories = polls::repositories(&pollers);
-    let load = Load::of(&repositories);
+    let rates = CallRates::of(&repositories);
     // Checks a day that come with time alone.
     let checks: f64 =
         pollers.iter().map(|(_, p)| DAY as f64 / p.check_interval.max(1) as f64).sum();
     let capacities = capacities(&read.description.pipeline, checks);
     if format == Format::Json {
         let document = json!({
-            "polls-per-minute": load.all,
-            "hosts": load.hosts,
+            "polls-per-minute": rates.all,
+            "hosts": rates.hosts,
             "repositories": repositories.len(),
             "apps": pollers.len(),
             "checks-per-day": checks,
@@ -83,8 +83,8 @@ pub fn load(
     }
     let apps = thousands(pollers.len());
     let number = thousands(repositories.len());
-    writeln!(out, "polls     {:.1} a minute: {number} repositories of {apps} apps", load.all)?;
-    let busiest = load.busiest();
+    writeln!(out, "polls     {:.1} a minute: {number} repositories of {apps} apps", rates.all)?;
+    let busiest = rates.busiest();
     for (host, calls) in busiest.iter().take(HOSTS) {
         writeln!(out, "          {calls:6.2} {host}")?;
     }

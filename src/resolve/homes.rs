@@ -25,7 +25,7 @@ impl<'a> Homes<'a> {
 }
 
 /// Finds the homes; complains of names that refer to nothing and of things with several homes.
-pub(super) fn homes<'a>(context: &mut Context<'a, '_>) -> Homes<'a> {
+pub(super) fn find<'a>(context: &mut Context<'a, '_>) -> Homes<'a> {
     let config = context.config;
     let mut workers = BTreeMap::new();
     for (name, worker) in &config.workers {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::context::{Context, locks_of};
-use super::{forms, graph, machines, output, properties, reporters, steps, web};
+use super::{forms, homes, machines, output, properties, reporters, steps, web};
 use crate::config::{self, ChangeProperty, Config, Document, Name, Path, Places, Trigger};
 use crate::finding::{Code, Finding, Severity};
 use crate::pipeline::{Builder, Master, Pipeline, Scheduler};
@@ -18,8 +18,8 @@ pub fn resolve(
     document: &Document<'_>,
 ) -> Result<(Pipeline, Vec<Finding>), Vec<Finding>> {
     let mut context = Context { config, document, findings: Vec::new() };
-    let homes = graph::homes(&mut context);
-    graph::check(&mut context, &homes);
+    let homes = homes::find(&mut context);
+    homes::check(&mut context, &homes);
     web::check(&mut context);
     output::check(&mut context);
     check_overrides(&mut context);
