@@ -172,6 +172,7 @@ const NOT_CHOSEN: &[&str] = &[
     ":base:",
     ":builders.build.steps[4].",
     ":builders.build.steps[7].",
+    ":step-lists.judge[",
     ":step-lists.push[",
     ":step-lists.stages[",
     ":values.gather[",

@@ -46,6 +46,8 @@ pub struct Delivery<'a> {
     pub page: Option<&'a Url>,
     /// Whose commit it is.
     pub identity: &'a Identity,
+    /// Only judge the patch.
+    pub dry_run: bool,
 }
 
 /// What was done. Titles are harmless text.
@@ -59,6 +61,8 @@ pub enum Done {
     Edited,
     /// A commit of this title was pushed; what the server said.
     Pushed(String, String),
+    /// The commit would have this title.
+    Judged(String),
 }
 
 /// Why it was not done.
@@ -90,7 +94,8 @@ impl Delivery<'_> {
         self.fetch("origin", self.branch, UPSTREAM)?;
         let repository = Repository::open_bare(self.repository)?;
         let upstream = repository.find_reference(UPSTREAM)?.peel_to_commit()?;
-        let (name, pending) = (self.branch_of_app(), self.pending(&repository)?);
+        let name = self.branch_of_app();
+        let pending = if self.dry_run { None } else { self.pending(&repository)? };
         let is_bots = |commit: &Commit<'_>| {
             let email = self.identity.email.as_str();
             commit.author().email() == Ok(email) && commit.committer().email() == Ok(email)
@@ -106,6 +111,9 @@ impl Delivery<'_> {
         };
         let new = apply(&text(patch)?, &path, &text(&old)?)?;
         let Some(update) = check(self.app, &text(&old)?, &new)? else { return Ok(Done::Nothing) };
+        if self.dry_run {
+            return Ok(Done::Judged(update.title));
+        }
         if let Some(commit) = &pending
             && content(&repository, commit, &path).is_ok_and(|waiting| waiting == new.as_bytes())
         {

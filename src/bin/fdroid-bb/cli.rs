@@ -442,6 +442,9 @@ pub struct Delivered {
     /// The bot's fork on GitLab; the app's branch there is replaced
     #[arg(long, value_name = "URL")]
     pub fork: Option<String>,
+    /// Only say whether the patch would be delivered
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// How a difference is shown.

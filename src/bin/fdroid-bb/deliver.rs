@@ -22,7 +22,7 @@ pub fn deliver(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> io::Result<Exit> {
-    let Delivered { app, patch, fork } = what;
+    let Delivered { app, patch, fork, dry_run } = what;
     let mut stop = |message: String, help: &str, exit: Exit| {
         writeln!(err, "error: {message}\nhelp: {help}").map(|()| exit)
     };
@@ -69,6 +69,7 @@ pub fn deliver(
         fork: fork.as_deref(),
         page: page.as_ref(),
         identity: &Identity { name, email },
+        dry_run: *dry_run,
     };
     match delivery.deliver(&patch) {
         Ok(done) => say(&id, &done, fork.is_some(), out).map(|()| Exit::Clean),
@@ -94,6 +95,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 fn say(id: &AppId, done: &Done, is_fork: bool, out: &mut dyn Write) -> io::Result<()> {
     match done {
         Done::Nothing => writeln!(out, "`{id}`: nothing new"),
+        Done::Judged(title) => writeln!(out, "`{id}`: {title}: it would be delivered"),
         Done::Waiting => writeln!(out, "`{id}`: this waits in the fork already"),
         Done::Edited => {
             writeln!(
