@@ -22,6 +22,7 @@ pub mod publish;
 pub mod remote;
 pub mod render;
 pub mod resolve;
+pub mod shadow;
 pub mod submit;
 pub mod template;
 pub mod text;

@@ -52,6 +52,7 @@ const LAYERS: &[(&str, &str)] = &[
     ("publish", "fdroid parse process text"),
     ("verified", "fdroid"),
     ("update", "fdroid load parse process text"),
+    ("shadow", "fdroid publish update"),
 ];
 
 /// Folders whose files import each other, but in no circle.

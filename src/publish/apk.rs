@@ -2,7 +2,8 @@
 //! that can do nothing else ([`ask`]), and one that different readers may read differently is
 //! refused.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::process::CommandExt as _;
@@ -148,15 +149,44 @@ pub fn read_file(file: File) -> Result<Identity, String> {
 /// # Errors
 /// As of [`read`].
 pub fn read_content(path: &Path) -> Result<String, String> {
-    // It is sound, so its files are read alike by all.
     let file = File::open(path).map_err(|error| format!("it cannot be opened: {error}"))?;
-    let again = file.try_clone().map_err(|error| error.to_string())?;
+    let [file] = sealed([file])?;
+    let mut all = String::new();
+    for (name, content) in contents(file)? {
+        all += &digest(name.as_slice()).map_err(|error| error.to_string())?;
+        all += &content.sum;
+    }
+    digest(all.as_bytes()).map_err(|error| error.to_string())
+}
+
+/// The content of a file of an APK.
+#[derive(PartialEq, Eq)]
+pub(super) struct Content {
+    /// Its size, in bytes.
+    pub size: u64,
+    /// Its SHA-256, in hexadecimal.
+    pub sum: String,
+}
+
+/// Files that are open, each twice, and the last that can be opened.
+pub(super) fn sealed<const N: usize>(files: [File; N]) -> Result<[[File; 2]; N], String> {
+    let mut pairs = Vec::new();
+    for file in files {
+        let again = file.try_clone().map_err(|error| error.to_string())?;
+        pairs.push([file, again]);
+    }
     limit(Resource::Nofile, 0).map_err(|error| error.to_string())?;
+    pairs.try_into().map_err(|_| "there are fewer files than were opened".to_owned())
+}
+
+/// What an APK holds but its signature, by name.
+pub(super) fn contents([file, again]: [File; 2]) -> Result<BTreeMap<Vec<u8>, Content>, String> {
+    // It is sound, so its files are read alike by all.
     read_file(again)?;
     let broken = |error: &dyn std::fmt::Display| format!("it cannot be unpacked: {error}");
     let mut buffer = vec![0; RECOMMENDED_BUFFER_SIZE];
     let archive = ZipArchive::from_file(file, &mut buffer).map_err(|error| broken(&error))?;
-    let (mut sums, mut entries) = (BTreeSet::new(), archive.entries(&mut buffer));
+    let (mut all, mut entries) = (BTreeMap::new(), archive.entries(&mut buffer));
     while let Some(entry) = entries.next_entry().map_err(|error| broken(&error))? {
         let name = entry.file_path().as_bytes();
         if is_signature(name) {
@@ -170,11 +200,10 @@ pub fn read_content(path: &Path) -> Result<String, String> {
             }
             _ => return Err("a file of it is packed in an unknown way".to_owned()),
         };
-        let name = digest(name).map_err(|error| broken(&error))?;
-        sums.insert(name + &sum.map_err(|error| broken(&error))?);
+        let sum = sum.map_err(|error| broken(&error))?;
+        all.insert(name.to_owned(), Content { size: entry.uncompressed_size_hint(), sum });
     }
-    let all = sums.into_iter().collect::<String>();
-    digest(all.as_bytes()).map_err(|error| broken(&error))
+    Ok(all)
 }
 
 /// Whether a file belongs to the signature of a JAR.
@@ -200,10 +229,15 @@ pub fn ask(program: &Path, apk: &Path) -> io::Result<Result<Identity, String>> {
 /// # Errors
 /// As of [`ask`].
 pub fn content(program: &Path, apk: &Path) -> io::Result<Result<String, String>> {
-    run(program, &["--content"], apk)
+    run(program, &["--content".as_ref()], apk)
 }
 
-fn run(program: &Path, options: &[&str], apk: &Path) -> io::Result<Result<String, String>> {
+/// Lets another process of `program` read the APK: what it says, or why it is none.
+pub(super) fn run(
+    program: &Path,
+    options: &[&OsStr],
+    apk: &Path,
+) -> io::Result<Result<String, String>> {
     let mut command = Command::new(program);
     // An absolute path is no option.
     command.arg0("fdroid-bb").arg("apk").args(options).arg(std::path::absolute(apk)?).env_clear();

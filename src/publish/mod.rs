@@ -12,6 +12,7 @@
 
 mod apk;
 mod axml;
+mod difference;
 mod elsewhere;
 mod parcel;
 mod place;
@@ -27,6 +28,8 @@ use std::process::Command;
 use std::time::Duration;
 
 pub use apk::{Identity, ask, confine, read, read_content, read_file};
+pub use difference::{Changed, Difference, differ, read_difference};
+pub use parcel::sum;
 pub use place::{Places, PublishError};
 pub use set::{Set, Version};
 use view::View;

@@ -93,7 +93,10 @@ impl Manifest {
 }
 
 /// The SHA-256 of a file, in hexadecimal.
-pub(super) fn sum(path: &Path) -> io::Result<String> {
+///
+/// # Errors
+/// When it cannot be read.
+pub fn sum(path: &Path) -> io::Result<String> {
     digest(File::open(path)?)
 }
 

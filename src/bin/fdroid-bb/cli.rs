@@ -310,10 +310,20 @@ pub enum Command {
         /// Print a sum of all that it holds but its signature
         #[arg(long)]
         content: bool,
+        /// Print which files differ from those of another APK, but for the signatures
+        #[arg(long, value_name = "OTHER", conflicts_with = "content")]
+        against: Option<PathBuf>,
         /// The APK
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
+    /// Compare what a shadow built and found with what f-droid.org published
+    ///
+    /// APKs are compared by the names and contents of their files, but for signatures; the published
+    /// ones are those of --published, or the developer's that a build has fetched. Ends with 0 whatever
+    /// differs.
+    #[command(after_help = EXIT_CODES)]
+    ShadowReport(Compared),
     /// Let no more builds start: of one app, of one builder, or any
     ///
     /// What runs goes on, what is asked for waits, also over a restart of the master. Without an app,
@@ -445,6 +455,30 @@ pub struct Delivered {
     /// Only say whether the patch would be delivered
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// What is compared with what was published.
+#[derive(Args)]
+pub struct Compared {
+    /// The published index, `index-v2.json` of the repository
+    #[arg(long, value_name = "FILE")]
+    pub index: PathBuf,
+    /// The published APKs: a folder, such as `repo` of a mirror
+    #[arg(long, value_name = "DIR")]
+    pub published: Option<PathBuf>,
+    /// Also say what was published in so many days before the index was made, and is not built
+    #[arg(long, value_name = "DAYS")]
+    pub days: Option<u32>,
+    /// What checkupdates found: a folder of `APPID.patch`, compared with `CurrentVersionCode` in
+    /// --fdroiddata
+    #[arg(long, value_name = "DIR")]
+    pub updates: Option<PathBuf>,
+    /// How to say it
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// What was built: folders with a folder `APPID_VERSIONCODE` for each version
+    #[arg(value_name = "BUILT", required = true)]
+    pub built: Vec<PathBuf>,
 }
 
 /// How a difference is shown.

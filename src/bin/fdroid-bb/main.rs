@@ -22,6 +22,7 @@ mod publish;
 mod report;
 mod reports;
 mod schedule;
+mod shadow;
 mod stream;
 mod watch;
 
@@ -170,7 +171,10 @@ fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
             // What is published on the way is taken from here.
             publish::publish(Path::new("../built"), &publish::What::Sign(outbox, inbox), out, err)
         }
-        Command::Apk { content, file } => publish::apk(&file, content, out, err),
+        Command::Apk { content, against, file } => {
+            publish::apk(&file, content, against.as_deref(), out, err)
+        }
+        Command::ShadowReport(what) => shadow::report(&inputs, &what, out, err),
         Command::Pause { what, reason } => pause::pause(&inputs, &what, Some(&reason), out, err),
         Command::Resume { what } => pause::pause(&inputs, &what, None, out, err),
         Command::Verified { version, reports } => add_report(&reports, &version, out, err),

@@ -9,7 +9,7 @@ use fdroid_bb::text::{count, shown, visible};
 use crate::Exit;
 
 /// This program, also where its file has been replaced since.
-const MYSELF: &str = "/proc/self/exe";
+pub const MYSELF: &str = "/proc/self/exe";
 
 /// Where what is published is signed.
 pub enum What {
@@ -84,12 +84,17 @@ fn report(err: &mut dyn Write, error: &PublishError) -> io::Result<()> {
 pub fn apk(
     file: &Path,
     content: bool,
+    against: Option<&Path>,
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> io::Result<Exit> {
     let read = publish::confine().map_err(|e| e.to_string()).and_then(|()| {
         if content {
             return publish::read_content(file);
+        }
+        if let Some(other) = against {
+            let difference = publish::read_difference(file, other)?;
+            return Ok(serde_json::json!(difference).to_string());
         }
         publish::read(file).map(|found| serde_json::json!(found).to_string())
     });
