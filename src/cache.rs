@@ -161,7 +161,7 @@ impl<'k> Kept<'k> {
 impl<'c> Known<'c> {
     /// What was decided on an app, if it follows from `settings`: a [`Decision`] as it was written.
     #[must_use]
-    pub fn decision(&self, kept: &Kept<'c>, settings: &Settings) -> Option<&'c [u8]> {
+    pub(crate) fn decision(&self, kept: &Kept<'c>, settings: &Settings) -> Option<&'c [u8]> {
         kept.decision.filter(|_| self.settings.get(kept.part) == Some(settings))
     }
 

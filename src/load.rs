@@ -20,13 +20,13 @@ use listing::{is_folder, list_folder, list_tree, list_with_git, stem};
 use repository::{Id, Instances, Repository, Trouble};
 
 /// The largest file that is read, in bytes. The largest honest one has 1.4 MB.
-pub const LARGEST_FILE: u64 = 4 << 20;
+pub(crate) const LARGEST_FILE: u64 = 4 << 20;
 
 /// The folder of app metadata.
 pub const METADATA: &str = "metadata";
 
 /// The folder of srclibs.
-pub const SRCLIBS: &str = "srclibs";
+pub(crate) const SRCLIBS: &str = "srclibs";
 
 /// A state of fdroiddata.
 pub struct Tree {
@@ -71,7 +71,7 @@ enum Open {
 
 /// The id that git gives to a file of these bytes.
 #[must_use]
-pub fn blob_of(bytes: &[u8]) -> Option<[u8; 20]> {
+pub(crate) fn blob_of(bytes: &[u8]) -> Option<[u8; 20]> {
     Oid::hash_object(ObjectType::Blob, bytes).ok()?.as_bytes().try_into().ok()
 }
 
@@ -190,7 +190,7 @@ impl Tree {
     /// revision is read in the order of its packs. That took 0.6 times the processor of the order
     /// of names.
     #[must_use]
-    pub fn fastest_order(&self, files: &[File], indices: Vec<usize>) -> Vec<usize> {
+    pub(crate) fn fastest_order(&self, files: &[File], indices: Vec<usize>) -> Vec<usize> {
         let reader = self.reader();
         let Open::Libgit2(repository) = &reader.open else { return indices };
         let mut left: BTreeMap<Oid, Vec<usize>> = BTreeMap::new();

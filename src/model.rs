@@ -192,7 +192,7 @@ impl Model {
 
     /// Whether a poller is certainly the same in both.
     #[must_use]
-    pub fn has_same_poller(&self, other: &Self, key: &Key) -> bool {
+    pub(crate) fn has_same_poller(&self, other: &Self, key: &Key) -> bool {
         self.functions == other.functions && self.pollers.get(key) == other.pollers.get(key)
     }
 

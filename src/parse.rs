@@ -10,7 +10,7 @@ use crate::fdroid::{App, AppId, Srclib, fast};
 use crate::finding::{Code, Finding, Place, Span};
 
 /// The largest file that is read, in bytes. The largest real one has 1.4 MB.
-pub const MAX_BYTES: usize = 4 << 20;
+pub(crate) const MAX_BYTES: usize = 4 << 20;
 
 /// What one file of `metadata/` came to.
 #[derive(Clone, Debug, PartialEq, Eq)]

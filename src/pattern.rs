@@ -1,5 +1,5 @@
 //! Tag patterns. fdroidserver matches tags with Python's `re.match`; patterns come from strangers,
-//! so the master must match them in linear time. [`to_re2`] turns a Python pattern into one of RE2
+//! so the master must match them in linear time. `to_re2` turns a Python pattern into one of RE2
 //! (<https://github.com/google/re2/wiki/Syntax>) that accepts the same tags, or says that there
 //! is none. It knows what it passes on: whatever is not listed here is refused.
 //!
@@ -23,7 +23,7 @@ const LARGEST: usize = 1 << 20;
 ///
 /// # Errors
 /// What it holds that RE2 does not have, as the end of a sentence.
-pub fn to_re2(pattern: &str) -> Result<String, String> {
+pub(crate) fn to_re2(pattern: &str) -> Result<String, String> {
     if pattern.len() > LONGEST {
         return Err(format!("is longer than {LONGEST} bytes"));
     }
@@ -39,7 +39,7 @@ pub fn to_re2(pattern: &str) -> Result<String, String> {
     Ok(out)
 }
 
-/// Whether a pattern of [`to_re2`] matches a tag from its start; one that is empty matches all.
+/// Whether a pattern of `to_re2` matches a tag from its start; one that is empty matches all.
 #[must_use]
 pub fn matches(pattern: &str, tag: &str) -> bool {
     let anchored = format!("^(?:{pattern})");

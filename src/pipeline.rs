@@ -13,13 +13,13 @@ use crate::remote::RemotePolicy;
 use crate::template::Template;
 
 /// The category of changes in the sources of apps.
-pub const APP_SOURCE: &str = "app-source";
+pub(crate) const APP_SOURCE: &str = "app-source";
 
 /// The category of changes in fdroiddata.
-pub const FDROIDDATA: &str = "fdroiddata";
+pub(crate) const FDROIDDATA: &str = "fdroiddata";
 
 /// The folder of the runtime beside those of the masters, so that no master has this name.
-pub const RUNTIME: &str = "fdroid_bb";
+pub(crate) const RUNTIME: &str = "fdroid_bb";
 
 /// All masters and what they share.
 #[derive(Debug)]
@@ -62,13 +62,13 @@ pub struct Master {
 impl Master {
     /// Whether a scheduler waits for `trigger`.
     #[must_use]
-    pub fn waits_for(&self, trigger: &Trigger) -> bool {
+    pub(crate) fn waits_for(&self, trigger: &Trigger) -> bool {
         self.schedulers.values().any(|scheduler| scheduler.on == *trigger)
     }
 
     /// Whether anything of it is a secret, so that it needs its folder of secrets.
     #[must_use]
-    pub fn uses_secrets(&self) -> bool {
+    pub(crate) fn uses_secrets(&self) -> bool {
         let is_secret = |value: &TextOrSecret| matches!(value, TextOrSecret::Secret(_));
         let has_password =
             |kind: &WorkerKind| matches!(kind, WorkerKind::Libvirt(_) | WorkerKind::Remote(_));

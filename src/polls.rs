@@ -76,7 +76,7 @@ pub fn repositories<'a>(pollers: &[(&'a AppId, &'a Poller)]) -> Vec<Repository<'
 
 /// Calls a minute of one that comes each `interval` seconds.
 #[must_use]
-pub fn per_minute(interval: i64) -> f64 {
+pub(crate) fn per_minute(interval: i64) -> f64 {
     u32::try_from(interval).map_or(0.0, |interval| 60.0 / f64::from(interval.max(1)))
 }
 

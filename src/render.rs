@@ -15,13 +15,13 @@ use crate::buildbot::{Master, Object};
 use crate::pipeline::RUNTIME;
 
 /// The file of a master.
-pub const MASTER_CFG: &str = "master.cfg";
+pub(crate) const MASTER_CFG: &str = "master.cfg";
 
 /// The file of a master's pollers, beside its `master.cfg`.
 pub const POLLERS: &str = "pollers.py";
 
 /// The file of a master's `extra`, in its folder.
-pub const EXTRA: &str = "extra.py";
+pub(crate) const EXTRA: &str = "extra.py";
 
 /// The parts of `buildbot.plugins` that expressions use.
 const PLUGINS: &[&str] = &["changes", "schedulers", "secrets", "steps", "util", "worker"];
@@ -228,7 +228,7 @@ impl minijinja::value::Object for Lines {
 
 /// The pollers of an earlier output, by the text of its `pollers.py`: of each the application id and
 /// the call. Reads what [`render`] wrote, line by line.
-pub fn written_pollers(text: &str) -> impl Iterator<Item = (&str, &str)> {
+pub(crate) fn written_pollers(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.lines().filter_map(|line| {
         let call = line.strip_prefix("    ")?;
         let (_, rest) = call.split_once("(\"")?;

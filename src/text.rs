@@ -13,7 +13,7 @@ pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
 
 /// Whether a line of a description may be meant to hold a secret, and so is better not shown.
 #[must_use]
-pub fn may_hold_secret(line: &str) -> bool {
+pub(crate) fn may_hold_secret(line: &str) -> bool {
     let line = line.to_lowercase();
     let words = ["passw", "passphrase", "secret", "token", "_key"];
     words.iter().any(|word| line.contains(word)) || (line.contains("://") && line.contains('@'))

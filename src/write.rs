@@ -35,7 +35,7 @@ pub const SET_DIR: &str = "masters";
 pub const MANIFEST: &str = "manifest.json";
 
 /// What the set was made from, in the set's directory but no part of the set.
-pub const PROVENANCE: &str = "provenance.json";
+pub(crate) const PROVENANCE: &str = "provenance.json";
 
 /// How the names of staged sets begin, in the output directory.
 const STAGING: &str = ".masters-staging-";
@@ -60,7 +60,7 @@ impl OutputSet {
     /// # Errors
     ///
     /// [`WriteError::Path`] when the path is not a plain relative one, is taken, or stands for
-    /// something else ([`MANIFEST`], [`PROVENANCE`], the files of a master's base directory).
+    /// something else ([`MANIFEST`], `provenance.json`, the files of a master's base directory).
     pub fn insert(
         &mut self,
         path: impl Into<String>,
@@ -101,7 +101,7 @@ impl OutputSet {
 
     /// Whether somebody has edited the file at `path` since this program wrote it.
     #[must_use]
-    pub fn is_edited(&self, path: &str) -> bool {
+    pub(crate) fn is_edited(&self, path: &str) -> bool {
         self.edited.contains_key(path)
     }
 

@@ -99,7 +99,7 @@ impl Basedir {
 
     /// Whether it is a daemon that was started less than `patience` ago.
     #[must_use]
-    pub fn is_young(&self, patience: Duration) -> bool {
+    pub(crate) fn is_young(&self, patience: Duration) -> bool {
         let written = fs::metadata(self.path.join(PIDFILE)).and_then(|file| file.modified());
         let age = written.ok().and_then(|written| written.elapsed().ok());
         age.is_some_and(|age| age < patience) && self.daemon().is_some()
@@ -122,13 +122,13 @@ impl Basedir {
 
     /// The length of the master's log.
     #[must_use]
-    pub fn log_length(&self) -> u64 {
+    pub(crate) fn log_length(&self) -> u64 {
         fs::metadata(self.path.join(LOG)).map_or(0, |metadata| metadata.len())
     }
 
     /// The last lines of the master's log since it had `length` bytes, without times.
     #[must_use]
-    pub fn log_since(&self, length: u64) -> String {
+    pub(crate) fn log_since(&self, length: u64) -> String {
         // A log that was rotated begins anew.
         let length = if self.log_length() < length { 0 } else { length };
         let start = length.max(self.log_length().saturating_sub(MOST_LOG));

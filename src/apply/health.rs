@@ -38,7 +38,7 @@ pub struct Problem {
 impl Health {
     /// Whether it was found out at all.
     #[must_use]
-    pub fn is_known(&self) -> bool {
+    pub(crate) fn is_known(&self) -> bool {
         self.update > 0
     }
 

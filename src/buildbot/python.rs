@@ -147,7 +147,7 @@ impl Call {
 
     /// What is called, as text.
     #[must_use]
-    pub fn function(&self) -> &str {
+    pub(crate) fn function(&self) -> &str {
         self.function.as_str()
     }
 
@@ -177,7 +177,7 @@ impl Call {
 
     /// Adds a positional argument when there is a value for it.
     #[must_use]
-    pub fn arg_opt(self, value: Option<impl Into<Expr>>) -> Self {
+    pub(crate) fn arg_opt(self, value: Option<impl Into<Expr>>) -> Self {
         match value {
             Some(value) => self.arg(value),
             None => self,
@@ -198,13 +198,18 @@ impl Call {
 
     /// Adds a named argument that follows from the key at `path`.
     #[must_use]
-    pub fn kwarg_at(self, name: impl Into<Ident>, path: Path, value: impl Into<Expr>) -> Self {
+    pub(crate) fn kwarg_at(
+        self,
+        name: impl Into<Ident>,
+        path: Path,
+        value: impl Into<Expr>,
+    ) -> Self {
         self.kwarg(name, value.into().at(path))
     }
 
     /// The same, when there is a value for it.
     #[must_use]
-    pub fn kwarg_opt_at(
+    pub(crate) fn kwarg_opt_at(
         self,
         name: impl Into<Ident>,
         path: Path,
@@ -377,7 +382,7 @@ impl Expr {
     }
 
     /// Adds the expression to `out`, on one line.
-    pub fn write_one_line(&self, out: &mut String) {
+    pub(crate) fn write_one_line(&self, out: &mut String) {
         match self {
             Self::At(_, inner) => inner.write_one_line(out),
             Self::Str(text) => write_literal(out, text),

@@ -13,7 +13,7 @@ use crate::text::count;
 
 /// The most findings that one gate makes on one description. Fix those and run the
 /// check again.
-pub const MOST_FINDINGS: usize = 1_000;
+pub(crate) const MOST_FINDINGS: usize = 1_000;
 
 /// The way to a value of a TOML file, such as `builders.build.steps[1].run`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -230,7 +230,7 @@ impl<'t> Document<'t> {
 
     /// The place of a stretch of bytes, cut at the end of its first line.
     #[must_use]
-    pub fn place_of(&self, bytes: Range<usize>) -> Place {
+    pub(crate) fn place_of(&self, bytes: Range<usize>) -> Place {
         self.texts.place_of(bytes)
     }
 

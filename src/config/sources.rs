@@ -11,7 +11,7 @@ use crate::finding::{Code, Finding, Place, Span, quote};
 use crate::text::{list, nearest, shown};
 
 /// The largest file of a description that is read, in bytes. F-Droid's own has 15 KB.
-pub const LARGEST_DESCRIPTION: u64 = 1 << 20;
+pub(crate) const LARGEST_DESCRIPTION: u64 = 1 << 20;
 
 /// The descriptions that are part of this program, by the names that `base` gives them, with the
 /// file that findings name and their text.

@@ -389,7 +389,7 @@ impl Duration {
 impl Size {
     /// The amount in MiB, at least 1.
     #[must_use]
-    pub fn as_mib(&self) -> i64 {
+    pub(crate) fn as_mib(&self) -> i64 {
         self.0.cast_signed()
     }
 }
@@ -411,7 +411,7 @@ impl Listen {
 impl TimeOfDay {
     /// The hour, 0 to 23, and the minute, 0 to 59.
     #[must_use]
-    pub fn hour_and_minute(&self) -> (u8, u8) {
+    pub(crate) fn hour_and_minute(&self) -> (u8, u8) {
         self.0
     }
 }

@@ -22,7 +22,7 @@ use crate::render::POLLERS;
 use crate::write::OutputSet;
 
 /// The version of the JSON that a difference gives.
-pub const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 
 /// What happened to an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,7 +132,7 @@ impl Diff {
     }
 
     /// What only a restart puts into effect.
-    pub fn restarts(&self) -> impl Iterator<Item = &Change> {
+    pub(crate) fn restarts(&self) -> impl Iterator<Item = &Change> {
         self.changes.iter().filter(|change| change.effect == Effect::Restart)
     }
 

@@ -21,7 +21,7 @@ pub enum Type {
 
 /// The fields of an app (`metadata.yaml_app_fields`).
 #[rustfmt::skip]
-pub const FIELDS: [&str; 38] = [
+pub(crate) const FIELDS: [&str; 38] = [
     "Disabled", "AntiFeatures", "Categories", "License", "AuthorName", "AuthorEmail",
     "AuthorWebSite", "WebSite", "SourceCode", "IssueTracker", "Translation", "Changelog", "Donate",
     "Liberapay", "OpenCollective", "Bitcoin", "Litecoin", "Name", "AutoName", "Summary",
@@ -33,7 +33,7 @@ pub const FIELDS: [&str; 38] = [
 
 /// The flags of a build (`metadata.build_flags`).
 #[rustfmt::skip]
-pub const FLAGS: [&str; 35] = [
+pub(crate) const FLAGS: [&str; 35] = [
     "versionName", "versionCode", "disable", "commit", "timeout", "subdir", "submodules", "sudo",
     "init", "patch", "gradle", "maven", "output", "binary", "srclibs", "oldsdkloc", "encoding",
     "forceversion", "forcevercode", "rm", "extlibs", "prebuild", "androidupdate", "target",
@@ -43,7 +43,7 @@ pub const FLAGS: [&str; 35] = [
 
 /// The type of an app's field (`metadata.fieldtype`).
 #[must_use]
-pub fn field_type(name: &str) -> Type {
+pub(crate) fn field_type(name: &str) -> Type {
     match name {
         "Description" | "MaintainerNotes" => Type::Lines,
         "Categories" | "AllowedAPKSigningKeys" | "VercodeOperation" => Type::List,
@@ -58,7 +58,7 @@ pub fn field_type(name: &str) -> Type {
 
 /// The type of a build's flag (`metadata.flagtype`).
 #[must_use]
-pub fn flag_type(name: &str) -> Type {
+pub(crate) fn flag_type(name: &str) -> Type {
     match name {
         "versionCode" | "timeout" => Type::Int,
         "extlibs" | "srclibs" | "patch" | "rm" | "buildjni" | "preassemble" | "androidupdate"
@@ -72,19 +72,19 @@ pub fn flag_type(name: &str) -> Type {
 
 /// Which of the known fields `name` is.
 #[must_use]
-pub fn field_index(name: &str) -> Option<usize> {
+pub(crate) fn field_index(name: &str) -> Option<usize> {
     FIELDS.iter().position(|known| *known == name)
 }
 
 /// Which of the known flags `name` is.
 #[must_use]
-pub fn flag_index(name: &str) -> Option<usize> {
+pub(crate) fn flag_index(name: &str) -> Option<usize> {
     FLAGS.iter().position(|known| *known == name)
 }
 
-/// Whether a [`Draft`] looks at the field's value for more than its type.
+/// Whether a [`super::fields::Draft`] looks at the field's value for more than its type.
 #[must_use]
-pub fn is_wanted_field(name: &str) -> bool {
+pub(crate) fn is_wanted_field(name: &str) -> bool {
     matches!(
         name,
         "Repo"
@@ -105,8 +105,8 @@ pub fn is_wanted_field(name: &str) -> bool {
     )
 }
 
-/// Whether a [`Draft`] looks at the flag's value for more than its type.
+/// Whether a [`super::fields::Draft`] looks at the flag's value for more than its type.
 #[must_use]
-pub fn is_wanted_flag(name: &str) -> bool {
+pub(crate) fn is_wanted_flag(name: &str) -> bool {
     matches!(name, "versionCode" | "timeout" | "versionName" | "disable" | "commit")
 }

@@ -176,7 +176,7 @@ impl Draft {
     ///
     /// # Errors
     /// A value that fdroidserver raises on, or leaves with a type that the flag does not have.
-    pub fn flag(&mut self, build: &mut BuildDraft, name: &str, node: &Node<'_>) -> Outcome {
+    pub(crate) fn flag(&mut self, build: &mut BuildDraft, name: &str, node: &Node<'_>) -> Outcome {
         match name {
             "versionCode" => build.version_code = int(name, node)?,
             "timeout" => build.timeout = int(name, node)?,
@@ -231,7 +231,7 @@ impl Draft {
 
     /// The warnings of a draft that failed.
     #[must_use]
-    pub fn into_warnings(self) -> Vec<Problem> {
+    pub(crate) fn into_warnings(self) -> Vec<Problem> {
         self.warnings
     }
 
@@ -402,7 +402,7 @@ fn check_repo_type(value: Option<&str>, span: Span) -> Outcome {
 
 /// The problem of a `RepoType` that fdroidserver does not know.
 #[must_use]
-pub fn repo_type_problem(text: &str, span: Span) -> Problem {
+pub(crate) fn repo_type_problem(text: &str, span: Span) -> Problem {
     Problem::new(
         Code::FieldInvalid,
         span,

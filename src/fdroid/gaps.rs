@@ -66,7 +66,7 @@ pub fn any(text: &str, scalars: &[Stretch], c: char) -> bool {
 
 /// The problem of a tab.
 #[must_use]
-pub fn tab(span: Span) -> Problem {
+pub(crate) fn tab(span: Span) -> Problem {
     let help = "write spaces; in a text, put it into quotes or after `|`";
     Problem::new(Code::YamlInvalid, span, "a tab stands outside quotes", help)
 }

@@ -6,7 +6,7 @@ use super::text::is_allowed;
 
 /// Whether `text` has neither tabs nor other control characters, but for line feeds.
 #[must_use]
-pub fn is_clean(text: &str) -> bool {
+pub(crate) fn is_clean(text: &str) -> bool {
     // Without branches, for the sake of vector instructions.
     let odd = |bytes: &[u8]| {
         let odd = |b: u8| u8::from(!(b' '..=b'~').contains(&b)) & u8::from(b != b'\n');
@@ -19,7 +19,7 @@ pub fn is_clean(text: &str) -> bool {
 /// Splits `key: value` or `key:`, which has no value. The key is of letters, digits, `-` and `_`, and
 /// begins with a letter.
 #[must_use]
-pub fn split_key(rest: &str) -> Option<(&str, Option<&str>)> {
+pub(crate) fn split_key(rest: &str) -> Option<(&str, Option<&str>)> {
     let end = rest
         .bytes()
         .take(64)
@@ -36,7 +36,7 @@ pub fn split_key(rest: &str) -> Option<(&str, Option<&str>)> {
 
 /// Whether a line of a plain scalar holds nothing that ends it: `: `, ` #` or a last `:`.
 #[must_use]
-pub fn is_plain(line: &str) -> bool {
+pub(crate) fn is_plain(line: &str) -> bool {
     let bytes = line.as_bytes();
     let mut from = 0;
     while let Some(at) = memchr2(b':', b'#', &bytes[from..]).map(|at| from + at) {
@@ -54,7 +54,7 @@ pub fn is_plain(line: &str) -> bool {
 
 /// Where the quote stands that closes a single-quoted line, from `from` on.
 #[must_use]
-pub fn end_of_single(line: &[u8], mut from: usize) -> Option<usize> {
+pub(crate) fn end_of_single(line: &[u8], mut from: usize) -> Option<usize> {
     loop {
         let at = from + memchr(b'\'', &line[from..])?;
         if line.get(at + 1) != Some(&b'\'') {
@@ -74,7 +74,7 @@ pub enum End {
 
 /// Where a double-quoted line ends, from `from` on; `None` for an escape that is rare.
 #[must_use]
-pub fn end_of_double(line: &[u8], mut from: usize) -> Option<End> {
+pub(crate) fn end_of_double(line: &[u8], mut from: usize) -> Option<End> {
     while let Some(at) = memchr2(b'"', b'\\', &line[from..]).map(|at| from + at) {
         if line[at] == b'"' {
             return Some(End::At(at));

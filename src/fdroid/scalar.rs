@@ -128,7 +128,7 @@ impl<'a> Value<'a> {
 
     /// Python's `str(v)`.
     #[must_use]
-    pub fn python_str(&self) -> Cow<'_, str> {
+    pub(crate) fn python_str(&self) -> Cow<'_, str> {
         match self {
             Self::Null => "None".into(),
             Self::Bool(true) => "True".into(),
@@ -289,7 +289,7 @@ fn float_repr(number: f64) -> String {
 /// Python's `int(text)`, or `None` where it raises or the number has more than 128 bits. Digits
 /// other than ASCII's, which Python takes, are not taken.
 #[must_use]
-pub fn python_int(text: &str) -> Option<i128> {
+pub(crate) fn python_int(text: &str) -> Option<i128> {
     let text = text.trim_matches(|c: char| c.is_whitespace() || ('\x1c'..='\x1f').contains(&c));
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     let between =

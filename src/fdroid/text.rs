@@ -33,7 +33,7 @@ fn is_bidi(c: char) -> bool {
 /// ruamel takes for line breaks in some places and not in others, and a byte order mark after the
 /// start of the file are refused here besides.
 #[must_use]
-pub fn is_allowed(c: char) -> bool {
+pub(crate) fn is_allowed(c: char) -> bool {
     match c {
         '\t' | '\n' | '\r' | ' '..='~' => true,
         '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => false,

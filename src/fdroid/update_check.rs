@@ -45,4 +45,4 @@ impl UpdateCheckMode {
 }
 
 /// The values of `RepoType` (`metadata.valuetypes`).
-pub const REPO_TYPES: [&str; 6] = ["git", "git-svn", "svn", "hg", "bzr", "srclib"];
+pub(crate) const REPO_TYPES: [&str; 6] = ["git", "git-svn", "svn", "hg", "bzr", "srclib"];

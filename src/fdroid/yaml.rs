@@ -116,7 +116,7 @@ pub fn read(text: &str) -> Result<Option<Node<'_>>, Box<Problem>> {
 ///
 /// # Errors
 /// As of [`read`].
-pub fn has_comments(text: &str) -> Result<bool, Box<Problem>> {
+pub(crate) fn has_comments(text: &str) -> Result<bool, Box<Problem>> {
     let mut reader = Reader {
         text,
         parser: Parser::new_from_str(text),

@@ -40,7 +40,7 @@ impl File {
 
     /// The name of what is read, in its folder.
     #[must_use]
-    pub fn read_name(&self) -> &str {
+    pub(crate) fn read_name(&self) -> &str {
         self.target.as_ref().unwrap_or(&self.name)
     }
 
@@ -52,7 +52,7 @@ impl File {
 
     /// The id of its blob, in a revision, in hexadecimal.
     #[must_use]
-    pub fn blob_id(&self) -> Option<String> {
+    pub(crate) fn blob_id(&self) -> Option<String> {
         self.blob.as_ref().map(ToString::to_string)
     }
 

@@ -9,7 +9,8 @@ mod settings;
 mod steps;
 mod triggers;
 
-pub use pollers::{PollerOrigin, poller, poller_origin};
+pub(crate) use pollers::poller_origin;
+pub use pollers::{PollerOrigin, poller};
 
 use crate::buildbot::python::{Call, Expr, Name as PythonName};
 use crate::buildbot::{Master, Object};

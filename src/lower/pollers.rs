@@ -55,7 +55,7 @@ pub enum PollerOrigin {
 /// Where the value that [`poller`] writes as the argument `name` comes from; an empty name is the
 /// function itself.
 #[must_use]
-pub fn poller_origin(name: &str) -> PollerOrigin {
+pub(crate) fn poller_origin(name: &str) -> PollerOrigin {
     match name {
         "" => PollerOrigin::RepoType,
         "repourl" => PollerOrigin::Repo,

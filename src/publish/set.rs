@@ -9,10 +9,10 @@ use crate::text::shown;
 
 /// The endings that `fdroid publish` looks at: what has another one stays in `unsigned`, and is no
 /// error.
-pub const ENDINGS: [&str; 2] = ["apk", "zip"];
+pub(crate) const ENDINGS: [&str; 2] = ["apk", "zip"];
 
 /// What may lie in a set beside what was built: what this program wrote, and writes anew.
-pub const OURS: [&str; 2] = ["reason", "manifest.json"];
+pub(crate) const OURS: [&str; 2] = ["reason", "manifest.json"];
 
 /// One version of one app.
 #[derive(Clone, Debug, PartialEq, Eq)]

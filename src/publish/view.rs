@@ -55,7 +55,7 @@ impl View {
     ///
     /// # Errors
     /// What the system says.
-    pub fn sweep(parent: &Path) -> io::Result<()> {
+    pub(crate) fn sweep(parent: &Path) -> io::Result<()> {
         for entry in fs::read_dir(parent)? {
             let entry = entry?;
             if entry.file_name().to_string_lossy().starts_with(PREFIX) {

@@ -17,7 +17,7 @@ const UNUSED: &[Code] =
 ///
 /// # Errors
 /// All findings, of which at least one is an error: also those on alternatives that are not chosen.
-pub fn resolve_all(written: &Written<'_>) -> Result<(Pipeline, Vec<Finding>), Vec<Finding>> {
+pub(crate) fn resolve_all(written: &Written<'_>) -> Result<(Pipeline, Vec<Finding>), Vec<Finding>> {
     let mut selections = written.selections().into_iter();
     let chosen = selections.next().unwrap_or_default();
     let (pipeline, mut findings) = match resolve_one(written, &chosen) {

@@ -3,6 +3,7 @@
 
 pub mod alternatives;
 pub mod apps;
+mod braces;
 mod checkouts;
 mod context;
 mod forms;
@@ -18,4 +19,4 @@ mod steps;
 mod templates;
 mod web;
 
-pub use properties::PACKAGE_NAME;
+pub(crate) use properties::PACKAGE_NAME;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::context::{Context, locks_of};
-use super::{forms, homes, machines, output, properties, reporters, steps, web};
+use super::{braces, forms, homes, machines, output, properties, reporters, steps, web};
 use crate::config::{self, ChangeProperty, Config, Document, Name, Path, Places, Trigger};
 use crate::finding::{Code, Finding, Severity};
 use crate::pipeline::{Builder, Master, Pipeline, Scheduler};
@@ -22,6 +22,7 @@ pub fn resolve(
     homes::check(&mut context, &homes);
     web::check(&mut context);
     output::check(&mut context);
+    braces::check(&mut context);
     check_overrides(&mut context);
     let remotes = remotes(&mut context);
     let mut masters: BTreeMap<Name, Master> = config

@@ -8,7 +8,7 @@ use crate::fdroid::AppId;
 use crate::finding::Code;
 
 /// The property that every change in an app's source carries.
-pub const PACKAGE_NAME: &str = "packageName";
+pub(crate) const PACKAGE_NAME: &str = "packageName";
 
 /// Properties that Buildbot itself gives to every build
 /// (<https://docs.buildbot.net/current/manual/configuration/properties.html>).

@@ -1,12 +1,11 @@
 //! Whether a step runs, how often, and what it leaves to those after it.
 
 use super::context::Context;
-use super::properties::{BUILDBOT_PROPERTIES, check_condition, check_property};
+use super::properties::{check_condition, check_property};
 use super::step_name::name_of;
 use crate::config::{Builder, Path, Step};
 use crate::finding::Code;
 use crate::pipeline::SetProperty;
-use crate::template::Template;
 use crate::text::shown;
 
 /// The property that the output of the step's command becomes.
@@ -45,25 +44,6 @@ pub(super) fn check(context: &mut Context<'_, '_>, path: &Path, builder: &Builde
         if let Some(declared) = builder.properties.get(&condition.property) {
             check_condition(context, &path, declared, condition);
         }
-    }
-    if let Some(name) = &step.name {
-        check_plain(context, &path.key("name"), builder, name);
-    }
-}
-
-/// Complains of a property in braces where none is put in.
-fn check_plain(context: &mut Context<'_, '_>, path: &Path, builder: &Builder, text: &str) {
-    let Ok(template) = Template::parse(text) else { return };
-    let named = template.properties().find(|name| {
-        BUILDBOT_PROPERTIES.contains(name) || builder.properties.keys().any(|p| p.as_str() == *name)
-    });
-    if let Some(name) = named {
-        context.at_value(
-            Code::ConfigValue,
-            path,
-            format!("no property is put in here: `{{{}}}` stays as it is", shown(name)),
-            "delete it; commands, paths, variables and branches can have properties",
-        );
     }
 }
 

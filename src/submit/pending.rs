@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::fdroid::{App, Build};
 
 /// How long a build may take whose metadata says nothing, in seconds: fdroidserver's own.
-pub const DEFAULT_TIMEOUT: i128 = 7_200;
+pub(crate) const DEFAULT_TIMEOUT: i128 = 7_200;
 
 /// The folders of a repository that hold what was built.
 const FOLDERS: &[&str] = &["unsigned", "repo", "archive"];
