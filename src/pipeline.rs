@@ -186,6 +186,8 @@ pub struct Step {
     pub on_failure: OnFailure,
     /// The exit statuses that are a warning.
     pub warn_on: Vec<u8>,
+    /// The exit statuses after which the build ends.
+    pub stop_on: Vec<u8>,
     /// The property that its output becomes.
     pub sets: Option<SetProperty>,
     /// How it is run again if it fails.

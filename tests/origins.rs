@@ -55,6 +55,7 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     (".allow.manage", r#"["reader"]"#),
     (".provider", r#""virtualbox""#),
     (".warn-on", "[7]"),
+    (".stop-on", "[8]"),
     (".pull", r#""missing""#),
     ("workers.spare.master", r#""main""#),
     ("workers.other.master", r#""proxied""#),
@@ -170,8 +171,11 @@ const EXCEPTIONS: &[(&str, &str)] = &[
 /// which there is not.
 const NOT_CHOSEN: &[&str] = &[
     ":base:",
+    ":choices.signing.chosen:",
     ":builders.build.steps[4].",
     ":builders.build.steps[7].",
+    ":builders.publish.steps[1].",
+    ":builders.update.steps[1].",
     ":step-lists.judge[",
     ":step-lists.push[",
     ":step-lists.stages[",

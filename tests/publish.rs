@@ -187,7 +187,7 @@ fn a_set_is_published_whole_and_once() {
     assert_eq!(yard.list("repository/repo"), files);
     assert_eq!(yard.list("repository"), ["metadata", "repo"]);
     assert!(yard.list("built").is_empty());
-    assert_eq!(yard.list("publishing"), ["lock", "ready"]);
+    assert_eq!(yard.list("publishing"), ["lock", "ready", "taken"]);
     yard.built("org.example.a");
     let [(_, Outcome::Dropped(_))] = yard.publish(SIGNS, 60)[..] else { panic!() };
     assert!(yard.list("built").is_empty());
@@ -299,15 +299,16 @@ fn what_is_ready_is_published_whatever_a_killed_run_left() {
         let source = "org.example.a_1_src.tar.gz";
         let moved = if stage == 0 { "publishing/ready/org.example.a_1" } else { "repository/repo" };
         yard.put(&format!("{moved}/{source}"), "source");
+        fs::rename(yard.path("built"), yard.path("publishing/taken")).unwrap();
         if stage == 2 {
-            fs::remove_dir_all(yard.path("built/org.example.a_1")).unwrap();
+            fs::remove_dir_all(yard.path("publishing/taken/org.example.a_1")).unwrap();
         }
         yard.put("publishing/view-killed/unsigned/org.example.a_1.apk", "half");
         let ends = yard.publish(SIGNS, 60);
         assert_eq!(ends, [("org.example.a_1".to_owned(), Outcome::Published)]);
         assert_eq!(yard.list("repository/repo"), ["org.example.a_1.apk", source]);
         assert!(yard.list("built").is_empty());
-        assert_eq!(yard.list("publishing"), ["lock", "ready"]);
+        assert_eq!(yard.list("publishing"), ["lock", "ready", "taken"]);
         assert!(yard.list("publishing/ready").is_empty());
     }
 }

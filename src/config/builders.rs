@@ -234,6 +234,12 @@ pub struct Step {
     #[serde(default)]
     #[schemars(inner(range(min = 1)))]
     pub warn_on: Vec<u8>,
+    /// For `run` and `run-on-master`: the exit statuses of a command that has found nothing for the
+    /// further steps to do. The build ends well, or with a warning if `warn-on` has it too; of the
+    /// further steps only those marked `always` run, and no scheduler with `after` starts a build.
+    #[serde(default)]
+    #[schemars(inner(range(min = 1)))]
+    pub stop_on: Vec<u8>,
     /// For `run` and `run-on-master`: the property that the command's standard output becomes. It
     /// is one line of the type that the builder declares; spaces around it are left out.
     pub set_property: Option<Name>,

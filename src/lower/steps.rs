@@ -217,25 +217,21 @@ fn step(step: &Step, properties: &Path, common_env: &Env<'_>) -> Expr {
     let own_env = (path.key("env"), &step.env);
     let call = match &step.action {
         Action::Run(command) => {
-            workdir(named(run_class(step)).kwarg("command", words(command)), "workdir")
+            let call = workdir(named(run_class(step)).kwarg("command", words(command)), "workdir")
                 .kwarg_opt_at("env", path.key("env"), env(&[own_env]))
                 // Logs are public, and the environment holds more than what is set here.
                 .kwarg("logEnviron", false)
                 // Silence is no fault; only the whole time counts.
                 .kwarg("timeout", Expr::None)
-                .kwarg("maxTime", timeout())
-                .kwarg_opt_at("retry", path.key("retry"), retry(step))
-                .kwarg_opt_at("sets", path.key("set-property"), sets(step, properties))
-                .kwarg_opt_at("warn_on", path.key("warn-on"), warn_on(step))
+                .kwarg("maxTime", timeout());
+            ended(call, step, properties)
         }
         Action::RunOnMaster(command) => {
-            workdir(named("RunOnMaster").kwarg("command", words(command)), "folder")
+            let call = workdir(named("RunOnMaster").kwarg("command", words(command)), "folder")
                 // Buildbot gives the builder's variables to the steps on a worker alone.
                 .kwarg_opt_at("env", path.key("env"), env(&[common_env.clone(), own_env]))
-                .kwarg("limit", timeout())
-                .kwarg_opt_at("retry", path.key("retry"), retry(step))
-                .kwarg_opt_at("sets", path.key("set-property"), sets(step, properties))
-                .kwarg_opt_at("warn_on", path.key("warn-on"), warn_on(step))
+                .kwarg("limit", timeout());
+            ended(call, step, properties)
         }
         Action::Checkout(checkout) => {
             let latest = (checkout.revision == Revision::Latest).then_some(true);
@@ -298,8 +294,18 @@ fn step(step: &Step, properties: &Path, common_env: &Env<'_>) -> Expr {
 
 /// Buildbot's own class, where it can do all that is wanted.
 fn run_class(step: &Step) -> &'static str {
-    let is_plain = step.sets.is_none() && step.retry.is_none() && step.warn_on.is_empty();
+    let has_meanings = !step.warn_on.is_empty() || !step.stop_on.is_empty();
+    let is_plain = step.sets.is_none() && step.retry.is_none() && !has_meanings;
     if is_plain { "steps.ShellCommand" } else { "Run" }
+}
+
+/// What follows from how a command ends.
+fn ended(call: Call, step: &Step, properties: &Path) -> Call {
+    let path = &step.origin;
+    call.kwarg_opt_at("retry", path.key("retry"), retry(step))
+        .kwarg_opt_at("sets", path.key("set-property"), sets(step, properties))
+        .kwarg_opt_at("warn_on", path.key("warn-on"), statuses(&step.warn_on))
+        .kwarg_opt_at("stop_on", path.key("stop-on"), statuses(&step.stop_on))
 }
 
 /// The property that a step sets; `properties` is the path of those of its builder.
@@ -314,10 +320,10 @@ fn sets(step: &Step, properties: &Path) -> Option<Call> {
     )
 }
 
-/// The exit statuses that are a warning, if there are any.
-fn warn_on(step: &Step) -> Option<Expr> {
-    let statuses = step.warn_on.iter().map(|status| i64::from(*status));
-    (!step.warn_on.is_empty()).then(|| Expr::list(statuses))
+/// The exit statuses, if there are any.
+fn statuses(statuses: &[u8]) -> Option<Expr> {
+    let list = statuses.iter().map(|status| i64::from(*status));
+    (!statuses.is_empty()).then(|| Expr::list(list))
 }
 
 fn retry(step: &Step) -> Option<Call> {

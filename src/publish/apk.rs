@@ -12,7 +12,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use flate2::read::DeflateDecoder;
-use rawzip::{CompressionMethod, RECOMMENDED_BUFFER_SIZE, ZipArchive};
+use rawzip::{CompressionMethod, FileReader, RECOMMENDED_BUFFER_SIZE, ZipArchive, ZipEntry};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
@@ -79,17 +79,39 @@ pub fn read(path: &Path) -> Result<Identity, String> {
 /// # Errors
 /// As of [`read`].
 pub fn read_file(file: File) -> Result<Identity, String> {
-    let broken = |error: &dyn std::fmt::Display| format!("it is no sound ZIP archive: {error}");
-    let size = file.metadata().map_err(|error| broken(&error))?.len();
     let mut buffer = vec![0; RECOMMENDED_BUFFER_SIZE];
-    let archive = ZipArchive::from_file(file, &mut buffer).map_err(|error| broken(&error))?;
+    let (archive, size) = open(file, &mut buffer)?;
+    let found = scan(&archive, size, &mut buffer)?;
+    identity(found.ok_or("it has no AndroidManifest.xml")?, &mut buffer)
+}
+
+fn broken(error: &dyn std::fmt::Display) -> String {
+    format!("it is no sound ZIP archive: {error}")
+}
+
+/// The archive, and its size in bytes.
+fn open(file: File, buffer: &mut [u8]) -> Result<(ZipArchive<FileReader>, u64), String> {
+    let size = file.metadata().map_err(|error| broken(&error))?.len();
+    let archive = ZipArchive::from_file(file, buffer).map_err(|error| broken(&error))?;
+    Ok((archive, size))
+}
+
+/// A manifest, whether it is in plain, and how it is packed.
+type Manifest<'a> = (ZipEntry<'a, FileReader>, bool, CompressionMethod);
+
+/// Whether everybody reads the archive alike; its manifest, if it has one.
+fn scan<'a>(
+    archive: &'a ZipArchive<FileReader>,
+    size: u64,
+    buffer: &mut [u8],
+) -> Result<Option<Manifest<'a>>, String> {
     let mut comment = Vec::new();
     archive.comment().read_to_end(&mut comment).map_err(|error| broken(&error))?;
     if archive.end_offset() != size || comment.windows(4).any(|bytes| bytes == b"PK\x05\x06") {
         return Err("it may be read as several ZIP archives".to_owned());
     }
     let (mut names, mut places, mut manifest) = (BTreeSet::new(), Vec::new(), None);
-    let mut entries = archive.entries(&mut buffer);
+    let mut entries = archive.entries(buffer);
     while let Some(entry) = entries.next_entry().map_err(|error| broken(&error))? {
         if names.len() as u64 == MOST_FILES.min(archive.entries_hint()) {
             return Err("it has more files than it says, or far too many".to_owned());
@@ -119,8 +141,15 @@ pub fn read_file(file: File) -> Result<Identity, String> {
     if places.first().is_some_and(|(start, _)| *start != 0) {
         return Err("there is data before the first entry".to_owned());
     }
-    let (entry, is_plain, method) = manifest.ok_or("it has no AndroidManifest.xml")?;
-    let header = entry.local_header(&mut buffer).map_err(|error| broken(&error))?;
+    Ok(manifest)
+}
+
+/// What a manifest says.
+fn identity(
+    (entry, is_plain, method): Manifest<'_>,
+    buffer: &mut [u8],
+) -> Result<Identity, String> {
+    let header = entry.local_header(buffer).map_err(|error| broken(&error))?;
     if header.file_path().as_bytes() != MANIFEST || header.compression_method() != method {
         return Err("its AndroidManifest.xml is not what its directory says".to_owned());
     }
@@ -143,8 +172,8 @@ pub fn read_file(file: File) -> Result<Identity, String> {
     axml::read(&bytes).map_err(|error| format!("its AndroidManifest.xml: {error}"))
 }
 
-/// A sum of all that the APK holds but its signature: of the names and the contents of its files. No
-/// other file can be opened from then on.
+/// A sum of all that an APK or another JAR holds but its signature: of the names and the contents of
+/// its files. No other file can be opened from then on.
 ///
 /// # Errors
 /// As of [`read`].
@@ -179,12 +208,15 @@ pub(super) fn sealed<const N: usize>(files: [File; N]) -> Result<[[File; 2]; N],
     pairs.try_into().map_err(|_| "there are fewer files than were opened".to_owned())
 }
 
-/// What an APK holds but its signature, by name.
+/// What an APK or another JAR holds but its signature, by name.
 pub(super) fn contents([file, again]: [File; 2]) -> Result<BTreeMap<Vec<u8>, Content>, String> {
-    // It is sound, so its files are read alike by all.
-    read_file(again)?;
-    let broken = |error: &dyn std::fmt::Display| format!("it cannot be unpacked: {error}");
     let mut buffer = vec![0; RECOMMENDED_BUFFER_SIZE];
+    let (archive, size) = open(again, &mut buffer)?;
+    // It is sound, so its files are read alike by all.
+    if let Some(manifest) = scan(&archive, size, &mut buffer)? {
+        identity(manifest, &mut buffer)?;
+    }
+    let broken = |error: &dyn std::fmt::Display| format!("it cannot be unpacked: {error}");
     let archive = ZipArchive::from_file(file, &mut buffer).map_err(|error| broken(&error))?;
     let (mut all, mut entries) = (BTreeMap::new(), archive.entries(&mut buffer));
     while let Some(entry) = entries.next_entry().map_err(|error| broken(&error))? {
@@ -206,11 +238,21 @@ pub(super) fn contents([file, again]: [File; 2]) -> Result<BTreeMap<Vec<u8>, Con
     Ok(all)
 }
 
-/// Whether a file belongs to the signature of a JAR.
-fn is_signature(name: &[u8]) -> bool {
-    let name = name.strip_prefix(b"META-INF/").unwrap_or_default();
+/// The sum of a JAR that holds this one file, and no more but its signature.
+///
+/// # Errors
+/// When the file cannot be read.
+pub(super) fn content_of_one(name: &str, file: &Path) -> io::Result<String> {
+    let sum = digest(name.as_bytes())? + &digest(File::open(file)?)?;
+    digest(sum.as_bytes())
+}
+
+/// Whether a file belongs to the signature of a JAR, or is the folder that it is in.
+fn is_signature(whole: &[u8]) -> bool {
+    let name = whole.strip_prefix(b"META-INF/").unwrap_or_default();
     let endings: [&[u8]; 4] = [b".SF", b".RSA", b".DSA", b".EC"];
     name == b"MANIFEST.MF"
+        || whole == b"META-INF/"
         || (!name.contains(&b'/') && endings.iter().any(|ending| name.ends_with(ending)))
 }
 

@@ -5,20 +5,17 @@
 //!         repo/ ◀──ready/STEM◀──same content, same signer── inbox/STEM ◀╌╌carried╌╌┘
 //! ```
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use super::apk::content;
+use super::index::INDEX;
 use super::parcel::{MANIFEST, Manifest, sum};
-use super::set::{ENDINGS, Set, Version};
+use super::set::{Set, Version};
+use super::signature::SIGNERS;
 use super::{Failed, Outcome, Publisher};
-use crate::process;
-
-/// What `fdroid publish` writes for all apps.
-const SIGNERS: [&str; 2] = ["signer-index.jar", "signer-index.json"];
 
 impl Publisher<'_> {
     /// Takes what was signed out of `inbox`, and puts what is to be signed into `outbox`.
@@ -31,7 +28,11 @@ impl Publisher<'_> {
         for name in places.list(&places.ready)? {
             self.finish(&name)?;
         }
+        places.put_back()?;
         for name in places.list(&places.inbox)? {
+            if name == INDEX {
+                continue;
+            }
             match self.judge_signed(&name)? {
                 Ok(stem) => {
                     places.rename(&places.inbox.join(&stem), &places.ready.join(&stem))?;
@@ -50,22 +51,19 @@ impl Publisher<'_> {
         Ok(())
     }
 
-    fn send(
-        &mut self,
-        name: &OsStr,
-        there: &std::collections::BTreeSet<String>,
-    ) -> Result<(), Failed> {
+    fn send(&mut self, name: &OsStr, there: &BTreeSet<String>) -> Result<(), Failed> {
         let places = self.places;
-        let (from, to) = (places.built.join(name), places.outbox.join(name));
+        let to = places.outbox.join(name);
         let known = match name.to_str() {
             Some(name) if there.contains(name) => Some("the repository or its archive has it"),
             _ => to.exists().then_some("it is in the outbox already"),
         };
         if let Some(why) = known {
-            places.remove(&from)?;
+            places.remove(&places.built.join(name))?;
             self.tell(name, &Outcome::Dropped(why), "");
             return Ok(());
         }
+        let from = places.take(name)?;
         let checked = match Set::read(&from) {
             Ok(set) => self.judge(&set)?.map(|()| set),
             Err(why) => Err(why),
@@ -73,7 +71,7 @@ impl Publisher<'_> {
         let packed = match checked {
             Ok(set) => {
                 places.remove(&from.join("reason"))?;
-                Manifest::of(&from, &set.version).map_err(|e| places.failed(&from, e))?
+                Manifest::of(&from, Some(&set.version)).map_err(|e| places.failed(&from, e))?
             }
             Err(why) => Err(why),
         };
@@ -84,7 +82,7 @@ impl Publisher<'_> {
                 self.tell(name, &Outcome::Sent, "");
             }
             Err(why) => {
-                places.refuse(&places.built, name, &why)?;
+                places.refuse(&places.taken, name, &why)?;
                 self.tell(name, &Outcome::Refused(why), "");
             }
         }
@@ -103,12 +101,12 @@ impl Publisher<'_> {
             return Ok(Err("nobody asked for it: the outbox has no such folder".to_owned()));
         }
         let stem = version.stem();
-        let manifest = match Manifest::check(&back, &version).map_err(at)? {
+        let manifest = match Manifest::check(&back, Some(&version)).map_err(at)? {
             Ok(manifest) => manifest,
             Err(why) => return Ok(Err(why)),
         };
         // What was sent may have been changed here since.
-        let set = match Manifest::check(&sent, &version).map_err(at)? {
+        let set = match Manifest::check(&sent, Some(&version)).map_err(at)? {
             Ok(_) => Set::read(&sent),
             Err(why) => Err(why),
         };
@@ -119,7 +117,8 @@ impl Publisher<'_> {
         let output = format!("{stem}.{}", set.ending);
         let source = format!("{stem}_src.tar.gz");
         for name in manifest.files.keys() {
-            if *name != output && *name != source && !SIGNERS.contains(&name.as_str()) {
+            let signed = name.strip_suffix(".asc").unwrap_or(name);
+            if signed != output && signed != source && !SIGNERS.contains(&signed) {
                 let name = crate::text::shown(name);
                 return Ok(Err(format!("it has a file `{name}`, which nobody asked for")));
             }
@@ -134,6 +133,10 @@ impl Publisher<'_> {
         if !same(&source, set.source.as_ref())? {
             return Ok(Err(format!("{source} is not what was sent")));
         }
+        let keys = match self.keys_of_apps(&back)? {
+            Ok(keys) => keys,
+            Err(why) => return Ok(Err(why)),
+        };
         // The developer's, or an archive that is not signed at all.
         let whole = set.binary.as_ref().or((set.ending != "apk").then_some(&set.output));
         if let Some(whole) = whole {
@@ -151,12 +154,22 @@ impl Publisher<'_> {
             Ok(signers) => signers,
             Err(why) => return Ok(Err(format!("{output}: {why}"))),
         };
-        let Some(earlier) = self.earlier(&version)? else { return Ok(Ok(stem)) };
-        Ok(match self.signers(&earlier)? {
-            Ok(before) if before == signers => Ok(stem),
-            Ok(_) => Err(format!("{output} has another signer than earlier versions")),
-            Err(why) => Err(format!("{}: {why}", earlier.display())),
-        })
+        if let Some(earlier) = self.earlier(&version)? {
+            match self.signers(&earlier)? {
+                Ok(before) if before == signers => {}
+                Ok(_) => {
+                    return Ok(Err(format!("{output} has another signer than earlier versions")));
+                }
+                Err(why) => return Ok(Err(format!("{}: {why}", earlier.display()))),
+            }
+        }
+        // Of a first version, only the machine that has the key can tell.
+        let key = keys.get(version.app.as_str());
+        let is_key = key.is_some_and(|key| signers == [key.as_str()]);
+        if is_key {
+            return Ok(Ok(stem));
+        }
+        Ok(Err(format!("{output} is not signed with the app's key in {}", SIGNERS[1])))
     }
 
     /// Another version of the app that is published.
@@ -173,99 +186,5 @@ impl Publisher<'_> {
             }
         }
         Ok(None)
-    }
-
-    /// The SHA-256 sums of the certificates of an APK whose signature is good.
-    fn signers(&self, apk: &Path) -> Result<Result<Vec<String>, String>, Failed> {
-        let mut command = Command::new("apksigner");
-        command.args(["verify", "--print-certs"]).arg(apk);
-        let (is_good, said) = match process::run(&mut command, self.patience) {
-            Ok(ended) => ended,
-            Err(error) if error.kind() == ErrorKind::TimedOut => (false, String::new()),
-            Err(error) => return Err(self.places.failed(Path::new("apksigner"), error)),
-        };
-        let sums = said.lines().filter_map(|line| line.split_once("certificate SHA-256 digest: "));
-        let sums: Vec<String> = sums.map(|(_, sum)| sum.to_owned()).collect();
-        let is_signed = is_good && !sums.is_empty();
-        Ok(if is_signed { Ok(sums) } else { Err("its signature is not good".to_owned()) })
-    }
-
-    /// The signing machine's part: publishes what is in `outbox` to the repository here, and puts
-    /// into `inbox` what goes back.
-    ///
-    /// # Errors
-    /// When the repository or its keys cannot be used, whatever the set.
-    pub fn sign(&mut self, outbox: &Path, inbox: &Path) -> Result<(), Failed> {
-        let places = self.places;
-        let mut taken = Vec::new();
-        for name in places.list(outbox)? {
-            let from = outbox.join(&name);
-            let version = name.to_str().and_then(Version::of);
-            let version = version.ok_or_else(|| "its name is not APPID_VERSIONCODE".to_owned());
-            let checked = match version {
-                Ok(version) => Manifest::check(&from, &version)
-                    .map_err(|e| places.failed(&from, e))?
-                    .and_then(|_| Set::read(&from)),
-                Err(why) => Err(why),
-            };
-            match checked {
-                Ok(set) => {
-                    self.take(&from, &name)?;
-                    taken.push(set.version);
-                }
-                Err(why) => self.tell(&name, &Outcome::Refused(why), ""),
-            }
-        }
-        self.run()?;
-        for version in taken {
-            self.give(&version, inbox)?;
-        }
-        Ok(())
-    }
-
-    /// Copies a set to `built`, whole or not at all.
-    fn take(&self, from: &Path, name: &OsStr) -> Result<(), Failed> {
-        let places = self.places;
-        let to = places.built.join(name);
-        let copy = || {
-            let staged = tempfile::tempdir_in(&places.work)?;
-            for entry in walkdir::WalkDir::new(from).min_depth(1) {
-                let entry = entry?;
-                let path = entry.path().strip_prefix(from).unwrap_or(entry.path());
-                let target = staged.path().join(path);
-                if entry.file_type().is_dir() {
-                    fs::create_dir(&target)?;
-                } else {
-                    fs::copy(entry.path(), &target)?;
-                }
-            }
-            places.remove(&to).map_err(io::Error::other)?;
-            fs::rename(staged.keep(), &to)
-        };
-        copy().map_err(|e| places.failed(&to, e))
-    }
-
-    /// Puts what was signed into `inbox`, whole or not at all.
-    fn give(&self, version: &Version, inbox: &Path) -> Result<(), Failed> {
-        let (places, stem) = (self.places, version.stem());
-        let (repo, to) = (places.repository.join("repo"), inbox.join(&stem));
-        let outputs = ENDINGS.map(|ending| format!("{stem}.{ending}"));
-        if to.exists() || !outputs.iter().any(|name| repo.join(name).is_file()) {
-            return Ok(());
-        }
-        let copy = || {
-            fs::create_dir_all(inbox)?;
-            // Beside it, for it may be on another file system than the repository.
-            let staged = tempfile::Builder::new().prefix(".").tempdir_in(inbox)?;
-            let source = format!("{stem}_src.tar.gz");
-            let names = outputs.iter().map(String::as_str).chain([source.as_str()]);
-            for name in names.chain(SIGNERS).filter(|name| repo.join(name).is_file()) {
-                fs::copy(repo.join(name), staged.path().join(name))?;
-            }
-            let manifest = Manifest::of(staged.path(), version)?.map_err(io::Error::other)?;
-            fs::write(staged.path().join(MANIFEST), manifest.text())?;
-            fs::rename(staged.keep(), &to)
-        };
-        copy().map_err(|e| places.failed(&to, e))
     }
 }

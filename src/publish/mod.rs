@@ -1,22 +1,25 @@
 //! Publishing what was built, app by app.
 //!
 //! ```text
-//! built/STEM ──Set::read──▶ Set ──judge──▶ view/unsigned ──fdroid publish──▶ view/repo
+//! taken/STEM ──Set::read──▶ Set ──judge──▶ view/unsigned ──fdroid publish──▶ view/repo
 //!     │                      │ no                              │ no            │ rename
 //!     │ there already        ▼                                 ▼               ▼
 //!     └──▶ dropped       refused/STEM, `reason` ◀──────────────┘         ready/STEM ──▶ repo/
 //! ```
 //!
-//! A set stays in `built` until its end is sure: a process that is killed leaves nothing that the
+//! A set is taken out of `built`, and stays in `taken` until its end is sure: a process that is killed leaves nothing that the
 //! next one does not find. What is in `ready` is published, whatever happens then.
 
 mod apk;
 mod axml;
 mod difference;
 mod elsewhere;
+mod index;
 mod parcel;
 mod place;
 mod set;
+mod signature;
+mod signing;
 mod view;
 
 use std::collections::BTreeSet;
@@ -32,6 +35,7 @@ pub use difference::{Changed, Difference, differ, read_difference};
 pub use parcel::sum;
 pub use place::{Places, PublishError};
 pub use set::{Set, Version};
+use signature::Keys;
 use view::View;
 
 use crate::fdroid::Build;
@@ -41,6 +45,9 @@ use crate::process;
 /// How long fdroidserver may take for one app, if nothing else is said: it compares and signs.
 pub const PATIENCE: Duration = Duration::from_secs(30 * 60);
 
+/// The command that compares and signs.
+const PUBLISH: [&str; 2] = ["publish", "--error-on-failed"];
+
 /// How an app ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -48,6 +55,8 @@ pub enum Outcome {
     Published,
     /// It is in `outbox`, to be signed elsewhere.
     Sent,
+    /// The index is signed, for the other machine.
+    Signed,
     /// It was there already.
     Dropped(&'static str),
     /// It is in `refused`, for this reason.
@@ -83,6 +92,7 @@ impl Publisher<'_> {
         for name in places.list(&places.ready)? {
             self.finish(&name)?;
         }
+        places.put_back()?;
         let sets = places.list(&places.built)?;
         if sets.is_empty() {
             return Ok(());
@@ -91,8 +101,7 @@ impl Publisher<'_> {
         let view = View::new(&places.repository, &places.work)
             .map_err(|e| places.failed(&places.work, e))?;
         // What is wrong for all of them is told before one is looked at, and blamed on none.
-        let (ended, said) = self.fdroid(&view, &[])?;
-        if ended != Ended::Well {
+        if let Err((_, said)) = self.fdroid(&view, &PUBLISH)? {
             return Err(PublishError::Fdroidserver(said));
         }
         for name in sets {
@@ -103,13 +112,12 @@ impl Publisher<'_> {
 
     fn one(&mut self, view: &View, name: &OsStr, there: &BTreeSet<String>) -> Result<(), Failed> {
         let places = self.places;
-        let folder = places.built.join(name);
         if name.to_str().is_some_and(|name| there.contains(name)) {
-            places.remove(&folder)?;
+            places.remove(&places.built.join(name))?;
             self.tell(name, &Outcome::Dropped("the repository or its archive has it"), "");
             return Ok(());
         }
-        let checked = match Set::read(&folder) {
+        let checked = match Set::read(&places.take(name)?) {
             Ok(set) => self.judge(&set)?.map(|()| set),
             Err(why) => Err(why),
         };
@@ -127,7 +135,7 @@ impl Publisher<'_> {
                 Err((reason, said)) => (reason, said),
             },
         };
-        places.refuse(&places.built, name, &format!("{reason}\n{said}"))?;
+        places.refuse(&places.taken, name, &format!("{reason}\n{said}"))?;
         self.tell(name, &Outcome::Refused(reason), &said);
         Ok(())
     }
@@ -214,13 +222,11 @@ impl Publisher<'_> {
             }
         }
         let which = format!("{app}:{}", set.version.code);
-        let ran = view.with(app, || self.fdroid(view, &[which.as_ref()])).map_err(at)?;
+        let publish = [PUBLISH.as_slice(), &[which.as_str()]].concat();
+        let ran = view.with(app, || self.fdroid(view, &publish)).map_err(at)?;
         let said = match ran? {
-            (Ended::Well, said) => said,
-            (Ended::Badly, said) => return Ok(Err(("`fdroid publish` failed".to_owned(), said))),
-            (Ended::Late, said) => {
-                return Ok(Err(("`fdroid publish` did not end in time".to_owned(), said)));
-            }
+            Ok(said) => said,
+            failed => return Ok(failed),
         };
         // It says well of what it did not even look at.
         let mut wanted = vec![format!("{stem}.{}", set.ending)];
@@ -237,27 +243,33 @@ impl Publisher<'_> {
         Ok(Ok(said))
     }
 
-    /// Runs `fdroid publish` there: how it ended, and what it said last.
-    fn fdroid(&self, view: &View, which: &[&OsStr]) -> Result<(Ended, String), Failed> {
-        let mut command = Command::new(self.fdroid);
-        command.args(["publish", "--error-on-failed"]).args(which).current_dir(view.path(""));
-        match process::run(&mut command, self.patience) {
-            Ok((true, said)) => Ok((Ended::Well, said)),
-            Ok((false, said)) => Ok((Ended::Badly, said)),
-            Err(error) if error.kind() == ErrorKind::TimedOut => {
-                Ok((Ended::Late, error.to_string()))
+    /// Runs a command of `fdroid` there, and then `gpgsign` where files are signed with GPG too: what
+    /// they said. Within: how it failed, and what was said.
+    fn fdroid(
+        &self,
+        view: &View,
+        command: &[&str],
+    ) -> Result<Result<String, (String, String)>, Failed> {
+        let gpg = Keys::read(&self.places.repository)?.gpg.then_some(["gpgsign"].as_slice());
+        let mut all = String::new();
+        for arguments in [command].into_iter().chain(gpg) {
+            let name = format!("`fdroid {}`", arguments.first().unwrap_or(&""));
+            let mut command = Command::new(self.fdroid);
+            command.args(arguments).current_dir(view.path(""));
+            let (is_good, said) = match process::run(&mut command, self.patience) {
+                Ok(ended) => ended,
+                Err(error) if error.kind() == ErrorKind::TimedOut => {
+                    return Ok(Err((format!("{name} did not end in time"), error.to_string())));
+                }
+                Err(error) => return Err(PublishError::NoFdroid(error)),
+            };
+            all.push_str(&said);
+            if !is_good {
+                return Ok(Err((format!("{name} failed"), all)));
             }
-            Err(error) => Err(PublishError::NoFdroid(error)),
         }
+        Ok(Ok(all))
     }
-}
-
-/// How a command ended.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Ended {
-    Well,
-    Badly,
-    Late,
 }
 
 /// The names that are in a folder, in order.

@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use walkdir::WalkDir;
 
 use super::set::Version;
+use super::signature::hex;
 
 /// The name of the manifest.
 pub const MANIFEST: &str = "manifest.json";
@@ -22,20 +23,25 @@ const MOST: u64 = 64 << 10;
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Manifest {
-    /// The application id.
-    pub package: String,
-    /// The version code.
-    pub version_code: u32,
+    /// The application id, if it is of a version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub package: Option<String>,
+    /// The version code, likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version_code: Option<u32>,
     /// The SHA-256 of each file, in hexadecimal, by its path.
     pub files: BTreeMap<String, String>,
 }
 
 impl Manifest {
-    /// That of a folder.
+    /// That of a folder, of a version or of the index.
     ///
     /// # Errors
     /// When a file cannot be read. Within: when something is no ordinary file.
-    pub fn of(folder: &Path, version: &Version) -> io::Result<Result<Self, String>> {
+    pub fn of(folder: &Path, version: Option<&Version>) -> io::Result<Result<Self, String>> {
+        if !fs::symlink_metadata(folder)?.is_dir() {
+            return Ok(Err("it is no folder".to_owned()));
+        }
         let mut files = BTreeMap::new();
         for entry in WalkDir::new(folder).min_depth(1).sort_by_file_name() {
             let entry = entry?;
@@ -51,7 +57,8 @@ impl Manifest {
             }
             files.insert(path.to_owned(), sum(entry.path())?);
         }
-        let (package, version_code) = (version.app.to_string(), version.code);
+        let package = version.map(|version| version.app.to_string());
+        let version_code = version.map(|version| version.code);
         Ok(Ok(Self { package, version_code, files }))
     }
 
@@ -59,7 +66,7 @@ impl Manifest {
     ///
     /// # Errors
     /// As of [`Self::of`]. Within: why it is not what was packed.
-    pub fn check(folder: &Path, version: &Version) -> io::Result<Result<Self, String>> {
+    pub fn check(folder: &Path, version: Option<&Version>) -> io::Result<Result<Self, String>> {
         let path = folder.join(MANIFEST);
         let found = match fs::symlink_metadata(&path) {
             Ok(found) if found.is_file() && found.len() <= MOST => fs::read(&path)?,
@@ -111,5 +118,5 @@ pub(super) fn digest(mut from: impl Read) -> io::Result<String> {
             Err(error) => return Err(error),
         }
     }
-    Ok(hash.finalize().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}")))
+    Ok(hex(&hash.finalize()))
 }

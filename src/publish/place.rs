@@ -30,6 +30,12 @@ pub enum PublishError {
     /// There is no command `fdroid`.
     #[error("cannot run `fdroid`: {0}")]
     NoFdroid(io::Error),
+    /// The key of the index is not known.
+    #[error("`config.yml` has no `repo_pubkey`, the certificate of the key that signs the index")]
+    NoKey,
+    /// There is no index that could be signed.
+    #[error("there is no unsigned index: {0}")]
+    NoIndex(String),
     /// `fdroid publish` fails with nothing to publish.
     #[error("`fdroid publish` cannot work in this repository\n{0}")]
     Fdroidserver(String),
@@ -43,6 +49,10 @@ impl PublishError {
             Self::Io { .. } => "look at the folder's owner, its space and its file system",
             Self::Busy(_) => "wait for it to end",
             Self::NoFdroid(_) => "install fdroidserver, and have it in the PATH",
+            Self::NoKey => {
+                "write there, in hexadecimal, what `keytool -exportcert` prints where the keys are"
+            }
+            Self::NoIndex(_) => "run `fdroid update --nosign`",
             Self::Fdroidserver(_) => {
                 "see that `fdroid publish` works by itself: its config.yml, the keystore, Java"
             }
@@ -65,6 +75,8 @@ pub struct Places {
     pub inbox: PathBuf,
     /// Where this program works.
     pub work: PathBuf,
+    /// Below it, the sets at hand: what a new build puts into `built` meanwhile is another set.
+    pub taken: PathBuf,
     /// Below it, what only has to be moved into the repository.
     pub ready: PathBuf,
 }
@@ -86,14 +98,15 @@ impl Places {
             refused: beside.join("refused"),
             outbox: beside.join("outbox"),
             inbox: beside.join("inbox"),
+            taken: work.join("taken"),
             ready: work.join("ready"),
             built: built.to_owned(),
             repository,
             work,
         };
         let repo = places.repository.join("repo");
-        let own = [&places.built, &places.refused, &places.ready, &places.outbox, &places.inbox];
-        for folder in own.into_iter().chain([&repo]) {
+        let Self { built: sets, refused, taken, ready, outbox, inbox, .. } = &places;
+        for folder in [sets, refused, taken, ready, outbox, inbox, &repo] {
             fs::create_dir_all(folder).map_err(|e| places.failed(folder, e))?;
         }
         Ok(Self { built: at(built)?, ..places })
@@ -119,6 +132,26 @@ impl Places {
         let mut names = names(folder).map_err(|e| self.failed(folder, e))?;
         names.retain(|name| !name.as_encoded_bytes().starts_with(b"."));
         Ok(names)
+    }
+
+    /// Takes a set out of `built`.
+    pub(super) fn take(&self, name: &OsStr) -> Result<PathBuf, PublishError> {
+        let folder = self.taken.join(name);
+        self.rename(&self.built.join(name), &folder)?;
+        Ok(folder)
+    }
+
+    /// Puts back what a killed process had taken, but for what was built anew since.
+    pub(super) fn put_back(&self) -> Result<(), PublishError> {
+        for name in self.list(&self.taken)? {
+            let (from, to) = (self.taken.join(&name), self.built.join(&name));
+            if fs::symlink_metadata(&to).is_ok() {
+                self.remove(&from)?;
+            } else {
+                self.rename(&from, &to)?;
+            }
+        }
+        Ok(())
     }
 
     /// `STEM` of everything that the repository or its archive has.
@@ -150,7 +183,7 @@ impl Places {
             self.rename(&sent, &repo.join(&log))?;
         }
         self.remove(&self.outbox.join(stem))?;
-        self.remove(&self.built.join(stem))?;
+        self.remove(&self.taken.join(stem))?;
         self.remove(&ready)
     }
 

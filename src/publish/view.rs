@@ -14,10 +14,10 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 /// What is made anew for each app.
-const OWN: [&str; 4] = ["unsigned", "repo", "tmp", "logs"];
+const OWN: [&str; 5] = ["unsigned", "repo", "archive", "tmp", "logs"];
 
 /// What has no part in signing, beside what is made anew.
-const LEFT_OUT: [&str; 4] = ["metadata", "archive", "build", ".git"];
+const LEFT_OUT: [&str; 3] = ["metadata", "build", ".git"];
 
 /// One that is gone when it is dropped.
 pub struct View {

@@ -27,6 +27,7 @@ pub(super) fn check(context: &mut Context<'_, '_>, path: &Path, builder: &Builde
         ("set-property", step.set_property.is_some()),
         ("retry", step.retry.is_some()),
         ("warn-on", !step.warn_on.is_empty()),
+        ("stop-on", !step.stop_on.is_empty()),
     ];
     let is_command = step.run.is_some() || step.run_on_master.is_some();
     for (key, _) in keys.into_iter().filter(|(_, given)| *given && !is_command) {

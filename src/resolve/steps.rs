@@ -132,6 +132,7 @@ fn resolve_step(
         always: step.always || step.save_log.is_some(),
         on_failure: step.on_failure,
         warn_on: step.warn_on.clone(),
+        stop_on: step.stop_on.clone(),
         sets,
         retry: step.retry.clone(),
         only_if: step.only_if.clone(),

@@ -13,9 +13,9 @@ pub(crate) const DEFAULT_TIMEOUT: i128 = 7_200;
 /// The folders of a repository that hold what was built.
 const FOLDERS: &[&str] = &["unsigned", "repo", "archive"];
 
-/// The folder beside a repository in which each build's files wait to be published, and that of
-/// those which cannot be: a folder `APPID_VERSIONCODE` each.
-const WAITING: &str = "built";
+/// The folders beside a repository in which each build's files wait to be published, in the order in
+/// which they move on, and that of those which cannot be: a folder `APPID_VERSIONCODE` each.
+const WAITING: [&str; 3] = ["built", "publishing/taken", "outbox"];
 const REFUSED: &str = "refused";
 
 /// What is built already, each as `APPID_VERSIONCODE`.
@@ -33,10 +33,13 @@ impl Built {
     /// When the repository is no folder, or one of its folders cannot be listed.
     pub fn read(repository: &Path) -> io::Result<Self> {
         fs::read_dir(repository)?;
-        let beside = |name| names(&repository.join("..").join(name));
+        let beside = |name: &str| names(&repository.join("..").join(name));
         let refused = beside(REFUSED)?.into_iter().collect();
         // In the order in which files move on, so that none is missed.
-        let mut built: BTreeSet<String> = beside(WAITING)?.into_iter().collect();
+        let mut built = BTreeSet::new();
+        for folder in WAITING {
+            built.extend(beside(folder)?);
+        }
         for folder in FOLDERS {
             for name in names(&repository.join(folder))? {
                 // fdroidserver's `get_release_filename`: an entry's `output` may end otherwise than

@@ -337,7 +337,6 @@ def test_the_buildserver_has_what_the_description_says(buildserver: Master) -> N
         "fdroiddata",
         "publish-after-build",
         "update-after-publish",
-        "deploy-after-update",
         "force",
         "force-repository",
     }

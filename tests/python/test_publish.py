@@ -17,7 +17,7 @@ from masters import PATIENCE
 from program import PROGRAM
 from repository import Repository, make_apk, make_key, sign, signers
 
-PARTLY = 6
+PARTLY, NOTHING, REFUSED = 6, 7, 8
 
 
 @pytest.fixture
@@ -49,10 +49,12 @@ def test_what_is_built_is_signed_and_in_the_index(repository: Repository) -> Non
     # Built again, it is not published again.
     before = (repo / "org.example.a_1.apk").read_bytes()
     repository.built("org.example.a")
-    said = repository.lines("publish")
+    said = repository.lines("publish", code=NOTHING)
     assert said[0] == "dropped   org.example.a_1: the repository or its archive has it"
     assert (repo / "org.example.a_1.apk").read_bytes() == before
-    assert repository.lines("publish") == ["0 versions published, 0 dropped, 0 refused"]
+    assert repository.lines("publish", code=NOTHING) == [
+        "0 versions published, 0 dropped, 0 refused"
+    ]
     (repository.path / "metadata/org.example.broken.yml").unlink()
     update = subprocess.run(
         ["fdroid", "update"],
@@ -116,7 +118,7 @@ def test_a_zip_is_published_as_it_is(repository: Repository) -> None:
     assert (repository.path / "repo/org.example.ota_1.zip").read_bytes() == expected
     assert (repository.path / "repo/org.example.ota_1_src.tar.gz").exists()
     repository.built("org.example.ota")
-    assert repository.lines("publish")[0].startswith("dropped   org.example.ota_1")
+    assert repository.lines("publish", code=NOTHING)[0].startswith("dropped   org.example.ota_1")
 
 
 def test_another_apps_package_never_gets_a_signature(repository: Repository) -> None:
@@ -131,7 +133,7 @@ def test_another_apps_package_never_gets_a_signature(repository: Repository) -> 
     key = repository.folder / "developer.p12"
     make_key(key, "developer")
     sign(other, key, "developer", unsigned / "binaries/org.example.c_1.binary.apk")
-    said = repository.lines("publish", code=PARTLY)
+    said = repository.lines("publish", code=REFUSED)
     assert said == [
         "refused   org.example.a_1: org.example.a_1.apk says it is `org.example.bank` 1",
         "refused   org.example.b_1: org.example.b_1.apk says it is `org.example.b` 2",
@@ -146,7 +148,7 @@ def test_a_version_that_the_metadata_disables_is_refused(repository: Repository)
     file = repository.path / "metadata/org.example.a.yml"
     file.write_text(file.read_text().replace("    commit:", "    disable: tracks\n    commit:"))
     repository.built("org.example.a")
-    said = repository.lines("publish", code=PARTLY)
+    said = repository.lines("publish", code=REFUSED)
     assert said[0] == "refused   org.example.a_1: the metadata disables this version"
 
 
@@ -199,7 +201,43 @@ def test_a_killed_run_is_made_good_by_the_next(
     assert repository.lines("publish")[0] == "published b.good_1"
     assert signers(repository.path / "repo/b.good_1.apk")
     assert not repository.list("built")
-    assert repository.list("publishing") == {"lock", "ready"}
+    assert repository.list("publishing") == {"lock", "ready", "taken"}
+
+
+def test_a_set_that_is_built_anew_meanwhile_is_another(
+    repository: Repository, fdroidserver: Path
+) -> None:
+    repository.metadata("a.again")
+    repository.built("a.again")
+    anew = repository.folder / "anew"
+    (repository.folder / "built").rename(anew)
+    repository.built("a.again")
+    wrappers = repository.folder / "bin"
+    wrappers.mkdir()
+    wrapper = wrappers / "fdroid"
+    move = f'[ -n "$3" ] && mv {anew}/a.again_1 {repository.folder}/built/ && exit 1'
+    wrapper.write_text(f'#!/bin/sh\n{move}\nexec {fdroidserver}/fdroid "$@"\n')
+    wrapper.chmod(0o755)
+    env = repository.env
+    repository.env = {**env, "PATH": f"{wrappers}:{env['PATH']}"}
+    assert (
+        repository.lines("publish", code=REFUSED)[0]
+        == "refused   a.again_1: `fdroid publish` failed"
+    )
+    assert repository.list("refused") == repository.list("built") == {"a.again_1"}
+    repository.env = env
+    assert repository.lines("publish")[0] == "published a.again_1"
+    # What a killed run had in hand is published, but for what was built anew since.
+    taken = repository.folder / "publishing/taken"
+    for app in ("b.killed", "c.again"):
+        repository.metadata(app)
+        repository.built(app)
+        (repository.folder / f"built/{app}_1").rename(taken / f"{app}_1")
+    unsigned = repository.built("c.again")
+    (unsigned / "c.again_1_src.tar.gz").write_bytes(b"anew")
+    assert repository.lines("publish")[:2] == ["published b.killed_1", "published c.again_1"]
+    assert (repository.path / "repo/c.again_1_src.tar.gz").read_bytes() == b"anew"
+    assert not list(taken.iterdir())
 
 
 # Reads many APKs in one process.

@@ -32,7 +32,13 @@ local = {}
 
 [builders.publish]
 workers = ["local"]
-steps = [{ run-on-master = ["fdroid-bb", "publish"], workdir = "repository", warn-on = [6] }]
+steps = [{ use = "publish" }]
+
+[[step-lists.publish]]
+run-on-master = ["fdroid-bb", "publish"]
+workdir = "repository"
+warn-on = [6, 8]
+stop-on = [7, 8]
 
 [builders.update]
 workers = ["local"]
@@ -81,12 +87,19 @@ def test_what_was_published_is_updated_though_an_app_was_refused(
         assert update["results"] == SUCCESS, master.steps(update)
         assert signers(repository.path / "repo/b.good_1.apk")
         assert (repository.path / "repo/index-v2.json").exists()
+        # All of it is refused, or there is none: what follows has nothing to do.
+        repository.metadata("a.worse")
+        repository.built("a.worse", apk=other)
+        for number, result in ((2, WARNINGS), (3, SUCCESS)):
+            assert master.force("force", "publish", who).status == 200
+            publish = master.builds("publish", number)[-1]
+            assert publish["results"] == result, master.steps(publish)
         # Nothing can be signed: that is a failure, and nothing follows.
         (repository.folder / "keystore.p12").unlink()
         repository.metadata("c.next")
         repository.built("c.next")
         assert master.force("force", "publish", who).status == 200
-        publish = master.builds("publish", 2)[-1]
+        publish = master.builds("publish", 4)[-1]
         assert publish["results"] == FAILURE
         assert len(master.builds("update", 1)) == 1
         assert repository.list("built") == {"c.next_1"}

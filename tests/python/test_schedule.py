@@ -204,6 +204,12 @@ def test_what_is_pending(world: World) -> None:
     assert dry("--all", "--repository", str(repository))[:-1] == ["org.example.a:21"]
     said = dry("org.example.b", "--repository", str(repository))
     assert said == ["nothing to do: the current version of 1 app is built"]
+    # Nor what is about to be published, or is being signed elsewhere.
+    for folder in ("built", "publishing/taken", "outbox"):
+        (repository.parent / folder / "org.example.a_21").mkdir(parents=True)
+        said = dry("--all", "--repository", str(repository))
+        assert said == ["nothing to do: the current version of 4 apps is built"], folder
+        (repository.parent / folder / "org.example.a_21").rmdir()
     listed = world.config.parent / "list"
     listed.write_text("# those of today\norg.example.b  # soon\n\n")
     assert dry("--list", str(listed))[0] == "org.example.b:21"

@@ -3,64 +3,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
+import subprocess
+import zipfile
 from pathlib import Path
 
 import pytest
 
-from repository import Repository, make_apk, make_key, sign, signers
-
-PARTLY = 6
-
-
-class Two:
-    """The machine that publishes, and the one that signs."""
-
-    def __init__(self, folder: Path, fdroidserver: Path) -> None:
-        self.here = Repository(folder / "here", fdroidserver)
-        self.there = Repository(folder / "there", fdroidserver)
-        (self.here.folder / "keystore.p12").unlink()
-        # Where nothing is signed, fdroidserver is not asked.
-        self.here.env["PATH"] = self.here.env["PATH"].removeprefix(f"{fdroidserver}:")
-        self.carried = folder / "stick"
-
-    def metadata(self, app: str, code: int = 1, more: str = "") -> None:
-        """The same for both."""
-        for machine in (self.here, self.there):
-            machine.metadata(app, code, more)
-
-    def sign(self, code: int = 0) -> list[str]:
-        """Carry the outbox there, sign, and carry the inbox back."""
-        shutil.rmtree(self.carried, ignore_errors=True)
-        shutil.copytree(self.here.folder / "outbox", self.carried / "out")
-        said = self.there.lines(
-            "sign", str(self.carried / "out"), str(self.carried / "in"), code=code
-        )
-        for path in (self.carried / "in").iterdir():
-            shutil.copytree(path, self.here.folder / "inbox" / path.name)
-        return said
-
-    def back(self, stem: str) -> Path:
-        """What came back, to be tampered with."""
-        return self.here.folder / "inbox" / stem
-
-
-def repack(folder: Path) -> None:
-    """Let the manifest be true again."""
-    manifest = json.loads((folder / "manifest.json").read_text())
-    for name in manifest["files"]:
-        data = (folder / name).read_bytes()
-        manifest["files"][name] = hashlib.sha256(data).hexdigest()
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+from masters import PATIENCE
+from repository import make_apk, make_key, sign, signers
+from two_machines import NOTHING, PARTLY, Two, repack
 
 
 @pytest.fixture
 def two(tmp_path: Path, fdroidserver: Path) -> Two:
     """Both, empty."""
-    for name in ("here", "there"):
-        (tmp_path / name).mkdir()
     return Two(tmp_path, fdroidserver)
 
 
@@ -75,7 +33,7 @@ def test_there_and_back(two: Two) -> None:
         unsigned = two.here.built(app)
         apk = make_apk(two.here.folder / "made" / app, app, 1, text)
         sign(apk, key, "developer", unsigned / "binaries" / f"{app}_1.binary.apk")
-    said = two.here.lines("publish", "--elsewhere")
+    said = two.publish(NOTHING)
     assert said == [
         "sent      org.example.a_1",
         "sent      org.example.b_1",
@@ -85,7 +43,7 @@ def test_there_and_back(two: Two) -> None:
     assert not two.here.list("built")
     # Built again while it is away, it is not sent again.
     two.here.built("org.example.a")
-    assert two.here.lines("publish", "--elsewhere")[0].startswith("dropped   org.example.a_1")
+    assert two.publish(NOTHING)[0].startswith("dropped   org.example.a_1")
     said = two.sign(code=PARTLY)
     assert said[:3] == [
         "published org.example.a_1",
@@ -93,7 +51,7 @@ def test_there_and_back(two: Two) -> None:
         "refused   org.example.c_1: `fdroid publish` failed",
     ]
     assert "verification failed" in two.there.reason("org.example.c_1")
-    said = two.here.lines("publish", "--elsewhere")
+    said = two.publish()
     assert said[:2] == ["published org.example.a_1", "published org.example.b_1"]
     repo = two.here.path / "repo"
     index = json.loads((repo / "signer-index.json").read_text())
@@ -105,17 +63,16 @@ def test_there_and_back(two: Two) -> None:
     assert not two.here.list("inbox")
     assert two.here.list("outbox") == {"org.example.c_1"}
     assert not (repo / "manifest.json").exists()
-    assert two.here.lines("publish", "--elsewhere") == [
-        "0 versions published, 0 dropped, 0 refused"
-    ]
+    assert two.publish(NOTHING) == ["0 versions published, 0 dropped, 0 refused"]
 
 
 def test_what_comes_back_changed_is_refused(two: Two) -> None:
-    apps = ("a.damaged", "b.content", "c.signer", "d.source", "e.more", "f.other")
+    changed = ("a.damaged", "b.content", "c.signer", "d.source", "e.more", "f.other", "h.first")
+    apps = (*changed, "i.keys", "j.link", "k.unpacked")
     for app in (*apps, "g.good"):
         two.metadata(app)
         two.here.built(app)
-    two.here.lines("publish", "--elsewhere")
+    two.send()
     two.sign()
     key = two.here.folder / "other.p12"
     make_key(key, "other")
@@ -136,8 +93,24 @@ def test_what_comes_back_changed_is_refused(two: Two) -> None:
     repack(two.back("d.source_1"))
     (two.back("e.more_1") / "index-v2.json").write_text("{}")
     replace("f.other", make_apk(made / "other", "org.example.bank", 1))
-    (two.here.folder / "inbox/h.unasked_1").mkdir()
-    said = two.here.lines("publish", "--elsewhere", code=PARTLY)
+    # No earlier version: the list of keys, which the repository's key signs, tells.
+    replace("h.first", make_apk(made / "first", "h.first", 1))
+    replace("i.keys", make_apk(made / "keys", "i.keys", 1))
+    keys = two.back("i.keys_1") / "signer-index.json"
+    [signer] = signers(two.back("i.keys_1") / "i.keys_1.apk")
+    keys.write_text(json.dumps({"i.keys": {"signer": signer}}))
+    jar = two.back("i.keys_1") / "signer-index.jar"
+    jar.unlink()
+    with zipfile.ZipFile(jar, "w") as archive:
+        archive.write(keys, keys.name)
+    command = f"jarsigner -keystore {key} -storepass throwaway {jar} other"
+    subprocess.run(command.split(), check=True, capture_output=True, timeout=PATIENCE)
+    repack(two.back("i.keys_1"))
+    shutil.move(two.back("j.link_1"), two.here.folder / "elsewhere")
+    two.back("j.link_1").symlink_to(two.here.folder / "elsewhere")
+    (two.back("k.unpacked_1") / "manifest.json").unlink()
+    (two.here.folder / "inbox/l.unasked_1").mkdir()
+    said = two.publish(PARTLY)
     assert said == [
         "refused   a.damaged_1: `a.damaged_1.apk` is not what was packed",
         "refused   b.content_1: b.content_1.apk has another content than what was sent",
@@ -146,8 +119,12 @@ def test_what_comes_back_changed_is_refused(two: Two) -> None:
         "refused   e.more_1: `index-v2.json` is not what was packed",
         "refused   f.other_1: f.other_1.apk has another content than what was sent",
         "published g.good_1",
-        "refused   h.unasked_1: nobody asked for it: the outbox has no such folder",
-        "1 version published, 0 dropped, 7 refused",
+        "refused   h.first_1: h.first_1.apk is not signed with the app's key in signer-index.json",
+        "refused   i.keys_1: signer-index.jar: its signer is not `repo_pubkey` of config.yml",
+        "refused   j.link_1: it is no folder",
+        "refused   k.unpacked_1: it has no manifest.json",
+        "refused   l.unasked_1: nobody asked for it: the outbox has no such folder",
+        "1 version published, 0 dropped, 11 refused",
     ]
     assert {path.name for path in (two.here.path / "repo").glob("*.apk")} == {
         "c.signer_0.apk",
@@ -157,14 +134,14 @@ def test_what_comes_back_changed_is_refused(two: Two) -> None:
     assert two.here.list("outbox") == {f"{app}_1" for app in apps}
     two.sign()
     (two.here.path / "repo/c.signer_0.apk").unlink()
-    said = two.here.lines("publish", "--elsewhere")
-    assert said[-1] == "6 versions published, 0 dropped, 0 refused"
+    said = two.publish()
+    assert said[-1] == "10 versions published, 0 dropped, 0 refused"
 
 
 def test_the_signing_machine_checks_what_it_gets(two: Two) -> None:
     two.metadata("a.changed")
     two.here.built("a.changed")
-    two.here.lines("publish", "--elsewhere")
+    two.send()
     sent = two.here.folder / "outbox/a.changed_1/unsigned/a.changed_1.apk"
     shutil.copy(make_apk(two.here.folder / "made/y", "a.changed", 1, "y"), sent)
     shutil.copytree(two.here.folder / "outbox", two.carried / "out")

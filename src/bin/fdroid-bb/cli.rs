@@ -30,7 +30,9 @@ Exit codes:
   3   with --deny-warnings: there are warnings
   4   the guard stopped `generate`: too many pollers would vanish
   5   a master did not do what it was asked: applying the output or submitting builds failed
-  6   some of it was refused, the rest is done: `publish`
+  6   some of it was refused, the rest is done: `publish`, `sign`
+  7   there was nothing to publish: `publish`
+  8   nothing was published, and some of it was refused: `publish`
   64  the command line is wrong";
 
 /// Compiles F-Droid's app metadata and a pipeline description into Buildbot masters.
@@ -282,26 +284,39 @@ pub enum Command {
     #[command(after_help = EXIT_CODES)]
     Publish {
         /// What was built: a folder with a folder `APPID_VERSIONCODE` for each version
-        #[arg(long, value_name = "DIR", default_value = "../built")]
+        #[arg(long, value_name = "DIR", default_value = crate::publish::BUILT)]
         built: PathBuf,
         /// Sign nothing: put what is to be signed into `../outbox`, and take what was signed out of
         /// `../inbox`
         #[arg(long)]
         elsewhere: bool,
     },
-    /// Sign what another machine has put into its outbox, for its inbox
+    /// Sign what another machine has put into its outbox, for its inbox: apps, and the index
     ///
     /// Run it on the machine that has the keys, in its repository's folder, where `fdroid` runs. It
     /// needs no network.
     #[command(after_help = EXIT_CODES)]
     Sign {
-        /// What the other machine's `publish --elsewhere` gave
+        /// What the other machine's `publish --elsewhere` and `send-index` gave
         #[arg(value_name = "OUTBOX")]
         outbox: PathBuf,
         /// Where to put what goes back to it
         #[arg(value_name = "INBOX")]
         inbox: PathBuf,
     },
+    /// Put the unsigned index into `../outbox`, to be signed on another machine
+    ///
+    /// Run it in the repository's folder, after `fdroid update --nosign`.
+    #[command(after_help = EXIT_CODES)]
+    SendIndex,
+    /// Take the signed index out of `../inbox`, and check that it may be deployed
+    ///
+    /// Run it in the repository's folder, before `fdroid deploy`. It fails unless the repository has an
+    /// index that is signed, with the key whose certificate is `repo_pubkey` in config.yml, and the
+    /// files that it names. What came back and is not what was sent is moved to `../refused/index`,
+    /// with the reason in a file.
+    #[command(after_help = EXIT_CODES)]
+    TakeIndex,
     /// Print what an APK says it is: its package and its version code
     ///
     /// It runs with limits on time and memory, and refuses an APK that others may read otherwise.

@@ -64,6 +64,10 @@ pub enum Exit {
     Failed = 5,
     /// Some of what was asked for was done, and some was refused.
     Partly = 6,
+    /// There was nothing to publish.
+    Nothing = 7,
+    /// Nothing was published, and some of it was refused.
+    Refused = 8,
     /// The command line is wrong.
     Usage = 64,
 }
@@ -163,14 +167,10 @@ fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
             };
             schedule::schedule(&inputs, &options, out, err)
         }
-        Command::Publish { built, elsewhere } => {
-            let what = if elsewhere { publish::What::Elsewhere } else { publish::What::Here };
-            publish::publish(&built, &what, out, err)
-        }
-        Command::Sign { outbox, inbox } => {
-            // What is published on the way is taken from here.
-            publish::publish(Path::new("../built"), &publish::What::Sign(outbox, inbox), out, err)
-        }
+        Command::Publish { built, elsewhere } => publish::publish(&built, elsewhere, out, err),
+        Command::Sign { outbox, inbox } => publish::sign(outbox, inbox, out, err),
+        Command::SendIndex => publish::index(false, out, err),
+        Command::TakeIndex => publish::index(true, out, err),
         Command::Apk { content, against, file } => {
             publish::apk(&file, content, against.as_deref(), out, err)
         }

@@ -1,4 +1,4 @@
-//! The commands `publish` and `apk`.
+//! The commands `publish`, `sign`, `send-index`, `take-index` and `apk`.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -11,8 +11,11 @@ use crate::Exit;
 /// This program, also where its file has been replaced since.
 pub const MYSELF: &str = "/proc/self/exe";
 
+/// Where builds leave what is published, seen from the repository.
+pub const BUILT: &str = "../built";
+
 /// Where what is published is signed.
-pub enum What {
+enum What {
     /// In this repository.
     Here,
     /// On another machine.
@@ -21,13 +24,29 @@ pub enum What {
     Sign(PathBuf, PathBuf),
 }
 
-/// Publishes all sets of `built` in the repository that the command is run in.
+/// Publishes all sets of `built` in the repository that the command is run in; signed here, or
+/// elsewhere.
 pub fn publish(
     built: &Path,
-    what: &What,
+    elsewhere: bool,
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> io::Result<Exit> {
+    run(built, &if elsewhere { What::Elsewhere } else { What::Here }, out, err)
+}
+
+/// Signs what another machine's outbox has, for its inbox.
+pub fn sign(
+    outbox: PathBuf,
+    inbox: PathBuf,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> io::Result<Exit> {
+    // What is published on the way is taken from here.
+    run(Path::new(BUILT), &What::Sign(outbox, inbox), out, err)
+}
+
+fn run(built: &Path, what: &What, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
     let (mut published, mut sent, mut dropped, mut refused) = (0, 0, 0, 0);
     let mut written = Ok(());
     let mut tell = |name: &str, outcome: &Outcome, said: &str| {
@@ -41,6 +60,7 @@ pub fn publish(
                 sent += 1;
                 format!("sent      {name}")
             }
+            Outcome::Signed => format!("signed    {name}"),
             Outcome::Dropped(why) => {
                 dropped += 1;
                 format!("dropped   {name}: {why}")
@@ -73,7 +93,38 @@ pub fn publish(
         report(err, &error)?;
         return Ok(Exit::Invalid);
     }
-    Ok(if refused > 0 { Exit::Partly } else { Exit::Clean })
+    Ok(match (published, refused) {
+        (0, 0) if !matches!(what, What::Sign(..)) => Exit::Nothing,
+        (0, 1..) if !matches!(what, What::Sign(..)) => Exit::Refused,
+        (_, 0) => Exit::Clean,
+        _ => Exit::Partly,
+    })
+}
+
+/// Puts the unsigned index into the outbox, or takes a signed one out of the inbox.
+pub fn index(takes: bool, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
+    let done = Places::new(Path::new("."), Path::new(BUILT)).and_then(|places| {
+        let (fdroid, reader) = (Path::new("fdroid"), Path::new(MYSELF));
+        let tell = &mut |_: &str, _: &Outcome, _: &str| {};
+        let publisher = Publisher { places: &places, fdroid, reader, patience: PATIENCE, tell };
+        if takes { publisher.take_index() } else { publisher.send_index().map(Ok) }
+    });
+    match done {
+        Ok(Ok(())) if takes => writeln!(out, "the repository has a signed index")?,
+        Ok(Ok(())) => writeln!(out, "sent      index")?,
+        Ok(Err(why)) => {
+            writeln!(
+                err,
+                "error: {why}\nhelp: carry `outbox` to the machine that signs, and back"
+            )?;
+            return Ok(Exit::Invalid);
+        }
+        Err(error) => {
+            report(err, &error)?;
+            return Ok(Exit::Invalid);
+        }
+    }
+    Ok(Exit::Clean)
 }
 
 fn report(err: &mut dyn Write, error: &PublishError) -> io::Result<()> {

@@ -22,7 +22,7 @@ from buildbot.util.runprocess import RunProcess
 from buildbot.util.twisted import async_to_deferred
 
 from ..common import output
-from .run import Attempts, Retry, SetProperty, meanings
+from .run import Attempts, Retry, SetProperty, Statuses
 
 _SUPERVISE = Path(__file__).resolve().with_name("supervise.py")
 
@@ -61,10 +61,11 @@ class RunOnMaster(BuildStep):
         retry: Retry | None = None,
         sets: SetProperty | None = None,
         warn_on: Sequence[int] = (),
+        stop_on: Sequence[int] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(warnOnWarnings=True, **kwargs)
-        self._meanings = meanings(warn_on)
+        self._statuses = Statuses(warn_on, stop_on)
         self._attempts = Attempts(self, retry, sets)
         self.command = command
         self.limit = limit
@@ -116,7 +117,10 @@ class RunOnMaster(BuildStep):
         ended = f"killed by signal {number}" if number is not None else f"exit status {status}"
         await stdio.addHeader(f"{ended}\n")
         self.descriptionDone = [ended]
-        return FAILURE if number is not None else self._meanings.get(status, FAILURE)
+        if number is not None:
+            return FAILURE
+        self._statuses.ended(self, status)
+        return self._statuses.results.get(status, FAILURE)
 
     @async_to_deferred
     async def interrupt(self, reason: Any) -> None:

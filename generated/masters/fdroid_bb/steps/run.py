@@ -36,9 +36,20 @@ class SetProperty(NamedTuple):
     optional: bool = False
 
 
-def meanings(warn_on: Sequence[int]) -> dict[int, int]:
-    """What exit statuses mean; those that are not in it are failures."""
-    return {**dict.fromkeys(warn_on, WARNINGS), 0: SUCCESS}
+class Statuses:
+    """What exit statuses mean: a warning, or that the build ends there; all others are failures."""
+
+    def __init__(self, warn_on: Sequence[int], stop_on: Sequence[int]) -> None:
+        self._stop_on = frozenset(stop_on)
+        self.results = {**dict.fromkeys(stop_on, SUCCESS), **dict.fromkeys(warn_on, WARNINGS)}
+        self.results[0] = SUCCESS
+
+    def ended(self, step: BuildStep, status: int | None) -> None:
+        """Let the build of `step` end if this says so."""
+        assert step.build is not None
+        if status in self._stop_on:
+            # Of the steps that are left, Buildbot runs those that always run.
+            step.build.terminate = True
 
 
 class Attempts:
@@ -102,9 +113,11 @@ class Run(ShellCommand):
         retry: Retry | None = None,
         sets: SetProperty | None = None,
         warn_on: Sequence[int] = (),
+        stop_on: Sequence[int] = (),
         **kwargs: Any,
     ) -> None:
-        super().__init__(decodeRC=meanings(warn_on), warnOnWarnings=True, **kwargs)
+        self._statuses = Statuses(warn_on, stop_on)
+        super().__init__(decodeRC=self._statuses.results, warnOnWarnings=True, **kwargs)
         self._attempts = Attempts(self, retry, sets)
 
     async def run(self) -> int:  # type: ignore[override]  # BuildStep awaits either
@@ -122,4 +135,5 @@ class Run(ShellCommand):
 
         command.remoteUpdate = seen
         await self.runCommand(command)
+        self._statuses.ended(self, command.rc)
         return int(command.results())
