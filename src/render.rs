@@ -112,6 +112,7 @@ const RUNTIME_FILES: &[(&str, &str)] = runtime_files![
     "queueing/daily.py",
     "queueing/due.py",
     "queueing/known.py",
+    "queueing/last_build.py",
     "queueing/pause.py",
     "queueing/queue.py",
     "queueing/quiet.py",

@@ -10,6 +10,7 @@ use md5::{Digest, Md5};
 
 use super::banana::Item;
 use super::known::{Knowledge, Known};
+use super::last_build::LastBuild;
 
 /// How long the master may take for one answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -21,6 +22,9 @@ const WINDOW: usize = 64;
 /// Builds that the master is asked about at once. What it says of them is short enough for one
 /// answer.
 const QUESTION: usize = 2_000;
+
+/// What is said of an answer in another form.
+const NOT_UNDERSTOOD: SubmitError = SubmitError::Protocol("what it knows is not understood");
 
 /// A change, with the keys that `buildbot sendchange` gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,20 +136,46 @@ impl Connection {
     }
 
     fn some_known(&mut self, category: &str, builds: &[String]) -> Result<Knowledge, SubmitError> {
+        let (rows, paused) = self.ask("known", category, builds)?;
+        let builds = rows.iter().map(|row| Known::read(row)).collect::<Option<_>>();
+        Ok(Knowledge { builds: builds.ok_or(NOT_UNDERSTOOD)?, paused })
+    }
+
+    /// What became of the newest requests for these builds, at most 2,000, and what keeps builders of
+    /// schedulers of `category` from building.
+    ///
+    /// # Errors
+    /// As of [`Self::known`].
+    pub fn last_builds(
+        &mut self,
+        category: &str,
+        builds: &[String],
+    ) -> Result<(BTreeMap<String, LastBuild>, Vec<String>), SubmitError> {
+        let (rows, problems) = self.ask("last_builds", category, builds)?;
+        let builds = rows.iter().map(|row| serde_json::from_str::<LastBuild>(row).ok());
+        let builds = builds.map(|found| found.map(|found| (found.build.clone(), found)));
+        Ok((builds.collect::<Option<_>>().ok_or(NOT_UNDERSTOOD)?, problems))
+    }
+
+    /// What the master answers to a question on builds: two lists.
+    fn ask(
+        &mut self,
+        question: &str,
+        category: &str,
+        builds: &[String],
+    ) -> Result<(Vec<String>, Vec<String>), SubmitError> {
         let text = |text: &str| Item::list(["unicode".into(), text.into()]);
         let builds = std::iter::once("list".into()).chain(builds.iter().map(|build| text(build)));
         let arguments = vec![text(category), Item::list(builds)];
-        self.call(self.perspective.clone(), "known", arguments)?;
+        self.call(self.perspective.clone(), question, arguments)?;
         self.output.flush()?;
         let answer = self.answer()?.1.map_err(SubmitError::Question)?;
+        let texts = |item| list(item)?.into_iter().map(unicode).collect::<Option<Vec<_>>>();
         let understood = || {
-            let [rows, paused] = <[Item; 2]>::try_from(list(answer)?).ok()?;
-            let rows = list(rows)?.into_iter().map(unicode).collect::<Option<Vec<_>>>()?;
-            let builds = rows.iter().map(|row| Known::read(row)).collect::<Option<_>>()?;
-            let paused = list(paused)?.into_iter().map(unicode).collect::<Option<_>>()?;
-            Some(Knowledge { builds, paused })
+            let [first, second] = <[Item; 2]>::try_from(list(answer)?).ok()?;
+            Some((texts(first)?, texts(second)?))
         };
-        understood().ok_or(SubmitError::Protocol("what it knows is not understood"))
+        understood().ok_or(NOT_UNDERSTOOD)
     }
 
     /// Submits changes, and tells `taken` of each one that the master has taken.

@@ -3,7 +3,9 @@
 
 mod banana;
 mod connection;
+pub mod examples;
 pub mod known;
+pub mod last_build;
 pub mod merged;
 pub mod password;
 pub mod pending;

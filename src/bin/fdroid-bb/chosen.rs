@@ -10,7 +10,7 @@ use fdroid_bb::text::{nearest, shown};
 
 use crate::cli::Which;
 use crate::input::Read;
-use crate::schedule::Stop;
+use crate::target::Stop;
 
 /// The longest list of apps that is read, in bytes.
 const LONGEST_LIST: u64 = 4 << 20;

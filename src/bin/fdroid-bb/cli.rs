@@ -250,32 +250,14 @@ pub enum Command {
     /// master's address and user are those of its `submit` in the pipeline description; its
     /// password is read from the file that the master writes.
     #[command(after_help = EXIT_CODES)]
-    Schedule {
-        #[command(flatten)]
-        which: Which,
-        /// What was built already: a folder with `unsigned`, `repo` and `archive`, beside `built`
-        /// and `refused`
-        #[arg(long, value_name = "DIR")]
-        repository: Option<PathBuf>,
-        /// Which schedulers take them: `build` or `verify` in F-Droid's description
-        #[arg(long, value_name = "NAME", default_value = "build")]
-        category: String,
-        /// Mark them as one cycle through many apps, which other builds go before
-        #[arg(long)]
-        cycle: bool,
-        /// The master, where several take submitted builds
-        #[arg(long, value_name = "NAME")]
-        master: Option<String>,
-        /// Where the password is, if not where the description says
-        #[arg(long, value_name = "FILE")]
-        password_file: Option<PathBuf>,
-        /// Only say what would be submitted
-        #[arg(long)]
-        dry_run: bool,
-        /// How to say what happened
-        #[arg(long, value_enum, default_value_t = Format::Text)]
-        format: Format,
-    },
+    Schedule(Scheduled),
+    /// Say whether the master that takes builds can build, and what is missing
+    ///
+    /// Asks it over its `submit` port. With --build, has it build up to three apps, the simplest of
+    /// fdroiddata's: one by gradle, one with a srclib, and a reproducible one; and says where each
+    /// failed, and why.
+    #[command(after_help = EXIT_CODES)]
+    Doctor(Doctor),
     /// Publish what was built: sign it with fdroidserver, app by app
     ///
     /// Run it in the repository's folder, where `fdroid` runs. What cannot be published is moved to
@@ -470,6 +452,55 @@ pub struct Delivered {
     /// Only say whether the patch would be delivered
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// What is submitted, and how.
+#[derive(Args)]
+pub struct Scheduled {
+    #[command(flatten)]
+    pub which: Which,
+    /// What was built already: a folder with `unsigned`, `repo` and `archive`, beside `built`
+    /// and `refused`
+    #[arg(long, value_name = "DIR")]
+    pub repository: Option<PathBuf>,
+    /// Which schedulers take them: `build` or `verify` in F-Droid's description
+    #[arg(long, value_name = "NAME", default_value = "build")]
+    pub category: String,
+    /// Mark them as one cycle through many apps, which other builds go before
+    #[arg(long)]
+    pub cycle: bool,
+    /// The master, where several take submitted builds
+    #[arg(long, value_name = "NAME")]
+    pub master: Option<String>,
+    /// Where the password is, if not where the description says
+    #[arg(long, value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+    /// Only say what would be submitted
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How to say what happened
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+/// What is tried.
+#[derive(Args)]
+pub struct Doctor {
+    /// Have apps built
+    #[arg(long)]
+    pub build: bool,
+    /// The version to build; can be given several times
+    #[arg(long, value_name = "APPID:CODE", requires = "build", value_parser = version)]
+    pub app: Vec<(AppId, u64)>,
+    /// How long the builds may take, with their waiting
+    #[arg(long, value_name = "SECONDS", default_value = "14400")]
+    pub limit: u64,
+    /// The master, where several take submitted builds
+    #[arg(long, value_name = "NAME")]
+    pub master: Option<String>,
+    /// Where the password is, if not where the description says
+    #[arg(long, value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
 }
 
 /// What is compared with what was published.

@@ -10,6 +10,7 @@ mod compiled;
 mod deliver;
 mod described;
 mod diff;
+mod doctor;
 mod explain;
 mod file;
 mod generate;
@@ -24,6 +25,7 @@ mod reports;
 mod schedule;
 mod shadow;
 mod stream;
+mod target;
 mod watch;
 
 use std::io::{self, Write};
@@ -145,28 +147,8 @@ fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
         }
         Command::Graph { format } => graph(&inputs, format, out, err),
         Command::Capacity { format } => capacity::capacity(&inputs, format, out, err),
-        Command::Schedule {
-            which,
-            repository,
-            category,
-            cycle,
-            master,
-            password_file,
-            dry_run,
-            format,
-        } => {
-            let options = schedule::Options {
-                which,
-                repository,
-                category,
-                cycle,
-                master,
-                password_file,
-                dry_run,
-                format,
-            };
-            schedule::schedule(&inputs, &options, out, err)
-        }
+        Command::Schedule(what) => schedule::schedule(&inputs, &what, out, err),
+        Command::Doctor(what) => doctor::doctor(&inputs, &what, out, err),
         Command::Publish { built, elsewhere } => publish::publish(&built, elsewhere, out, err),
         Command::Sign { outbox, inbox } => publish::sign(outbox, inbox, out, err),
         Command::SendIndex => publish::index(false, out, err),

@@ -7,7 +7,7 @@ use fdroid_bb::submit::merged::{self, CURSOR};
 use fdroid_bb::submit::pending::Built;
 
 use crate::input::Read;
-use crate::schedule::Stop;
+use crate::target::Stop;
 
 /// Up to where builds were asked for, and now are.
 pub struct Merged<'r> {

@@ -2,66 +2,35 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use fdroid_bb::compile::Record;
-use fdroid_bb::config::Submit;
 use fdroid_bb::fdroid::{App, Build};
+use fdroid_bb::finding::Finding;
 use fdroid_bb::pipeline::Pipeline;
 use fdroid_bb::submit::known::{Knowledge, Known, State};
 use fdroid_bb::submit::pending::{self, Built, pending};
-use fdroid_bb::submit::{Change, Connection, SubmitError, password};
-use fdroid_bb::text::{count, shown};
+use fdroid_bb::submit::{Change, Connection, SubmitError};
+use fdroid_bb::text::count;
 use serde_json::json;
 
 use crate::Exit;
 use crate::chosen::chosen;
-use crate::cli::{Format, Inputs, Which};
+use crate::cli::{Format, Inputs, Scheduled};
 use crate::input::{self, Read};
 use crate::merged::Merged;
 use crate::progress::Progress;
 use crate::report;
-
-/// Where a master lays down its password if the description does not say, as fdroidserver has it.
-const PASSWORD_FILE: &str = "/tmp/fdroid-buildbot-sendchange/passwd";
-
-/// What is submitted, and how.
-pub struct Options {
-    pub which: Which,
-    pub repository: Option<PathBuf>,
-    pub category: String,
-    pub cycle: bool,
-    pub master: Option<String>,
-    pub password_file: Option<PathBuf>,
-    pub dry_run: bool,
-    pub format: Format,
-}
-
-/// Why nothing is submitted: a message, a remedy, and how the command ends.
-pub struct Stop(String, String, Exit);
-
-impl Stop {
-    pub fn new(message: impl Into<String>, help: impl Into<String>) -> Self {
-        Self(message.into(), help.into(), Exit::Invalid)
-    }
-}
+use crate::target::{Stop, Target};
 
 /// Submits the pending builds of the chosen apps.
 pub fn schedule(
     inputs: &Inputs,
-    options: &Options,
+    options: &Scheduled,
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> io::Result<Exit> {
-    // What is submitted names a commit, so what is read must be of it, and not of a checkout in
-    // which somebody works.
-    let in_git = inputs.fdroiddata.join(".git").exists();
-    let rev = inputs.rev.clone().or_else(|| in_git.then(|| "HEAD".to_owned()));
-    let (config, overlay) = (inputs.config.clone(), inputs.overlay.clone());
-    let inputs = &Inputs { config, overlay, fdroiddata: inputs.fdroiddata.clone(), rev };
-    let read = match input::read_whole(inputs) {
+    let read = match read(inputs) {
         Ok(read) => read,
         Err(findings) => {
             report::findings(err, &findings)?;
@@ -88,6 +57,15 @@ pub fn schedule(
     }
 }
 
+/// Reads what every command reads. What is submitted names a commit, so it is of one, and not of a
+/// checkout in which somebody works.
+pub fn read(inputs: &Inputs) -> Result<Read, Vec<Finding>> {
+    let in_git = inputs.fdroiddata.join(".git").exists();
+    let rev = inputs.rev.clone().or_else(|| in_git.then(|| "HEAD".to_owned()));
+    let (config, overlay) = (inputs.config.clone(), inputs.overlay.clone());
+    input::read_whole(&Inputs { config, overlay, fdroiddata: inputs.fdroiddata.clone(), rev })
+}
+
 /// What is asked for, and what becomes of it.
 struct Outcome<'r> {
     /// How many apps were looked at.
@@ -104,7 +82,7 @@ struct Outcome<'r> {
     first: Option<&'r str>,
 }
 
-fn submit(read: &Read, options: &Options, out: &mut dyn Write) -> Result<io::Result<Exit>, Stop> {
+fn submit(read: &Read, options: &Scheduled, out: &mut dyn Write) -> Result<io::Result<Exit>, Stop> {
     let started = Instant::now();
     let pipeline = &read.description.pipeline;
     let apps = chosen(read, &options.which)?;
@@ -129,9 +107,11 @@ fn submit(read: &Read, options: &Options, out: &mut dyn Write) -> Result<io::Res
         first: merged.as_ref().and_then(Merged::first),
     };
     if !builds.is_empty() {
-        let asked = ask(pipeline, options, &builds);
+        let target =
+            Target::of(pipeline, options.master.as_deref(), options.password_file.as_deref());
+        let asked = target.and_then(|target| ask(target, options, &builds));
         let (connection, known) = match asked {
-            Ok((connection, known)) => (Some(connection), known),
+            Ok((target, connection, known)) => (Some((target, connection)), known),
             Err(Stop(message, ..)) if options.dry_run => {
                 outcome.unasked = Some(message);
                 (None, Knowledge::default())
@@ -148,14 +128,13 @@ fn submit(read: &Read, options: &Options, out: &mut dyn Write) -> Result<io::Res
         let new: Vec<_> = new.collect();
         outcome.paused = known.paused;
         outcome.changes = changes(pipeline, read.tree.commit.as_deref(), options, &new);
-        if let (Some(mut connection), false) = (connection, options.dry_run) {
-            let address = target(pipeline, options)?.1;
-            if let Err((taken, error)) = send(&mut connection, &outcome.changes) {
-                let stop = failed(&error, address, taken.len(), outcome.changes.len());
-                let left = outcome.changes.iter().filter(|c| !taken.contains(c.who.as_str()));
-                return say_left(out, options, &left.collect::<Vec<_>>())
-                    .map_or_else(|error| Ok(Err(error)), |()| Err(stop));
-            }
+        if let (Some((target, mut connection)), false) = (connection, options.dry_run)
+            && let Err((taken, error)) = send(&mut connection, &outcome.changes)
+        {
+            let stop = failed(&error, &target, taken.len(), outcome.changes.len());
+            let left = outcome.changes.iter().filter(|c| !taken.contains(c.who.as_str()));
+            return say_left(out, options, &left.collect::<Vec<_>>())
+                .map_or_else(|error| Ok(Err(error)), |()| Err(stop));
         }
     }
     if let (Some(merged), false) = (&merged, options.dry_run) {
@@ -166,25 +145,22 @@ fn submit(read: &Read, options: &Options, out: &mut dyn Write) -> Result<io::Res
 }
 
 /// Connects to the master, and asks it what it knows of `builds`.
-fn ask(
-    pipeline: &Pipeline,
-    options: &Options,
+fn ask<'p>(
+    target: Target<'p>,
+    options: &Scheduled,
     builds: &[(&App, &Build)],
-) -> Result<(Connection, Knowledge), Stop> {
-    let (user, address, file) = target(pipeline, options)?;
-    let password = password::read(&file).map_err(|error| {
-        let message = format!("there is no password in `{}`: {error}", file.display());
-        let help = "start the master, which makes it, or give `--password-file FILE`";
-        Stop(message, help.to_owned(), Exit::Failed)
-    })?;
+) -> Result<(Target<'p>, Connection, Knowledge), Stop> {
     let keys =
         builds.iter().map(|(app, build)| format!("{}:{}", app.id.as_str(), build.version_code));
     let keys: Vec<String> = keys.collect();
-    let asked = Connection::open(address, user, &password).and_then(|mut connection| {
+    let asked = target.connect()?.and_then(|mut connection| {
         let known = connection.known(&options.category, &keys)?;
         Ok((connection, known))
     });
-    asked.map_err(|error| failed(&error, address, 0, builds.len()))
+    match asked {
+        Ok((connection, known)) => Ok((target, connection, known)),
+        Err(error) => Err(failed(&error, &target, 0, builds.len())),
+    }
 }
 
 /// Why a build is not asked for again, if it is not. Whoever names an app asks for what has ended.
@@ -223,58 +199,59 @@ fn send<'c>(
     result.map_err(|error| (taken, error))
 }
 
-fn failed(error: &SubmitError, address: SocketAddr, done: usize, all: usize) -> Stop {
-    let help = match error {
-        SubmitError::Login => {
-            "the master that listens there made another password, or none".to_owned()
-        }
-        SubmitError::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            "start the master, or look at its `submit.listen`".to_owned()
-        }
-        // What is built twice is skipped by fdroidserver, what is never built is not noticed.
-        _ => "look at the master's log, then submit the builds again that are listed above: one \
-              that the master took without saying so is at most built a second time"
-            .to_owned(),
-    };
-    let message = format!("{address}: {error}; {done} of {all} builds were submitted");
-    Stop(message, help, Exit::Failed)
+fn failed(error: &SubmitError, target: &Target<'_>, done: usize, all: usize) -> Stop {
+    // What is built twice is skipped by fdroidserver, what is never built is not noticed.
+    let otherwise = "look at the master's log, then submit the builds again that are listed above: \
+                     one that the master took without saying so is at most built a second time";
+    let Stop(message, help, exit) = target.failed(error, otherwise);
+    Stop(format!("{message}; {done} of {all} builds were submitted"), help, exit)
 }
 
-/// As `buildbot sendchange` would be called by fdroidserver.
+/// The changes that ask for builds, which are a cycle if that is wanted.
 fn changes(
     pipeline: &Pipeline,
     commit: Option<&str>,
-    options: &Options,
+    options: &Scheduled,
     builds: &[(&App, &Build)],
 ) -> Vec<Change> {
     let cycle = options.cycle.then(cycle_id);
-    let change = |(i, (app, build)): (usize, &(&App, &Build))| {
-        let id = app.id.as_str();
-        let mut properties: BTreeMap<String, String> = [
-            ("packageName", id.to_owned()),
-            ("versionCode", build.version_code.to_string()),
-            ("timeout", pending::timeout(build).to_string()),
-        ]
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect();
+    let one = |(i, (app, build)): (usize, &(&App, &Build))| {
+        let mut change = change(pipeline, commit, &options.category, app, build);
         if let Some(cycle) = &cycle {
-            properties.insert("buildCycleItem".to_owned(), (i + 1).to_string());
-            properties.insert("buildCycleSize".to_owned(), builds.len().to_string());
-            properties.insert("buildCycleUuid".to_owned(), cycle.clone());
+            let mut put = |name: &str, value| change.properties.insert(name.to_owned(), value);
+            put("buildCycleItem", (i + 1).to_string());
+            put("buildCycleSize", builds.len().to_string());
+            put("buildCycleUuid", cycle.clone());
         }
-        Change {
-            who: format!("{id}:{}", build.version_code),
-            project: id.to_owned(),
-            repository: pipeline.fdroiddata.url.url().to_string(),
-            branch: pipeline.fdroiddata.branch.as_str().to_owned(),
-            revision: commit.map(ToOwned::to_owned),
-            category: options.category.clone(),
-            files: vec![format!("metadata/{id}.yml")],
-            properties,
-        }
+        change
     };
-    builds.iter().enumerate().map(change).collect()
+    builds.iter().enumerate().map(one).collect()
+}
+
+/// As `buildbot sendchange` would be called by fdroidserver.
+pub fn change(
+    pipeline: &Pipeline,
+    commit: Option<&str>,
+    category: &str,
+    app: &App,
+    build: &Build,
+) -> Change {
+    let id = app.id.as_str();
+    let properties = [
+        ("packageName", id.to_owned()),
+        ("versionCode", build.version_code.to_string()),
+        ("timeout", pending::timeout(build).to_string()),
+    ];
+    Change {
+        who: format!("{id}:{}", build.version_code),
+        project: id.to_owned(),
+        repository: pipeline.fdroiddata.url.url().to_string(),
+        branch: pipeline.fdroiddata.branch.as_str().to_owned(),
+        revision: commit.map(ToOwned::to_owned),
+        category: category.to_owned(),
+        files: vec![format!("metadata/{id}.yml")],
+        properties: properties.map(|(name, value)| (name.to_owned(), value)).into(),
+    }
 }
 
 /// A name for this cycle that no other has: 32 hexadecimal digits, as a UUID's.
@@ -283,32 +260,8 @@ fn cycle_id() -> String {
     format!("{:032x}", (now << 32) | u128::from(std::process::id()))
 }
 
-/// Who submits, where, and the file with the password.
-fn target<'p>(
-    pipeline: &'p Pipeline,
-    options: &Options,
-) -> Result<(&'p str, SocketAddr, PathBuf), Stop> {
-    let masters: Vec<(&str, &Submit)> = pipeline
-        .masters
-        .iter()
-        .filter_map(|(name, master)| Some((name.as_str(), master.settings.submit.as_ref()?)))
-        .filter(|(name, _)| options.master.as_deref().is_none_or(|wanted| wanted == *name))
-        .collect();
-    let [(_, submit)] = masters.as_slice() else {
-        let message = match &options.master {
-            Some(name) => format!("there is no master `{}` with a `submit`", shown(name)),
-            None => format!("{} masters have a `submit`", masters.len()),
-        };
-        return Err(Stop::new(message, "name one that has it with `--master NAME`"));
-    };
-    let described = submit.password_file.as_ref().map(|file| PathBuf::from(file.as_str()));
-    let file = options.password_file.clone().or(described);
-    let file = file.unwrap_or_else(|| PathBuf::from(PASSWORD_FILE));
-    Ok((submit.user.as_str(), submit.listen.addr(), file))
-}
-
 /// The builds that no answer came for.
-fn say_left(out: &mut dyn Write, options: &Options, left: &[&Change]) -> io::Result<()> {
+fn say_left(out: &mut dyn Write, options: &Scheduled, left: &[&Change]) -> io::Result<()> {
     if options.format == Format::Json {
         let builds: Vec<_> = left.iter().map(|change| &change.properties).collect();
         serde_json::to_writer_pretty(&mut *out, &json!({"submitted": false, "builds": builds}))?;
@@ -319,7 +272,7 @@ fn say_left(out: &mut dyn Write, options: &Options, left: &[&Change]) -> io::Res
 
 fn say(
     out: &mut dyn Write,
-    options: &Options,
+    options: &Scheduled,
     outcome: &Outcome<'_>,
     seconds: f64,
 ) -> io::Result<()> {

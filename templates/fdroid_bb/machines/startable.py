@@ -10,20 +10,24 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from buildbot.worker.docker import DockerLatentWorker
 from buildbot.worker.libvirt import LibVirtWorker
+from twisted.internet import defer, threads
+from twisted.python.failure import Failure
 
-from ..common.process import printable
+from ..common.process import describe, printable
 from .engines import Tls, TlsDockerWorker, client
 from .vagrant import VagrantLatentWorker
 from .vagrant_machine import box_folder
 
-# Seconds for each question to a daemon.
+# Seconds for each question to a daemon, and for all that is waited for.
 _TIMEOUT = 10
+_LIMIT = 30.0
 
 _ASK_LIBVIRT = "import libvirt, sys; libvirt.openReadOnly(sys.argv[1]).close()"
 
@@ -54,6 +58,44 @@ class Disk(NamedTuple):
 
 
 Need = Image | Box | Disk
+
+
+def blocked(master: Any) -> defer.Deferred[list[tuple[str, str]]]:
+    """The builders that have no worker which can be started, each with what to say of it.
+
+    Begins at once, never fails, and has an end to its time.
+    """
+    needed = {name: needs(worker) for name, worker in master.workers.workers.items()}
+    looked = {
+        need: in_thread(master, problem, need) for need in set(needed.values()) if need is not None
+    }
+    return defer.ensureDeferred(_blocked(master, needed, looked))
+
+
+async def _blocked(
+    master: Any, needed: dict[str, Need | None], looked: dict[Need, defer.Deferred[Any]]
+) -> list[tuple[str, str]]:
+    whys = {need: await why for need, why in looked.items()}
+    builders = []
+    for builder in master.config.builders:
+        wanted = [needed[name] for name in builder.workernames if name in needed]
+        found = [None if need is None else whys[need] for need in wanted]
+        said = {why for why in found if why is not None}
+        if None not in found:
+            why = "; ".join(sorted(said)) or "none is configured"
+            says = f"the builder `{builder.name}` has no worker that can be started: {why}"
+            builders.append((builder.name, says))
+    return builders
+
+
+def in_thread(master: Any, work: Callable[..., Any], *args: Any) -> defer.Deferred[Any]:
+    """What `work` gives, or in words why it does not. Begins at once."""
+
+    def why(failure: Failure) -> str:
+        return describe(failure.value)
+
+    done: defer.Deferred[Any] = threads.deferToThread(work, *args)
+    return done.addTimeout(_LIMIT, master.reactor).addErrback(why)
 
 
 def needs(worker: Any) -> Need | None:

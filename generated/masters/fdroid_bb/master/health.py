@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from buildbot.changes.pb import PBChangeSource
 from buildbot.util.service import ClusteredBuildbotService
-from twisted.internet import defer, task, threads
+from twisted.internet import defer, task
 from twisted.python import log
 from twisted.python.failure import Failure
 
@@ -27,9 +27,6 @@ from ..machines import startable
 BOUND = 60.0
 _LOOK = 0.1
 _AGAIN = 60.0
-
-# Seconds for all that waits for something outside of this process.
-_LIMIT = 30.0
 
 # Of Buildbot's messages the ones that say that a service failed, and which.
 _FAILED = re.compile(
@@ -200,34 +197,10 @@ def _outside(master: Any) -> defer.Deferred[list[Problem]]:
 
 
 async def _look_outside(master: Any) -> list[Problem]:
-    needs = {name: startable.needs(worker) for name, worker in master.workers.workers.items()}
-    looked = {
-        need: _in_thread(master, startable.problem, need)
-        for need in set(needs.values())
-        if need is not None
-    }
-    mode = await _in_thread(master, _mode, master.basedir)
+    blocked = startable.blocked(master)
+    mode = await startable.in_thread(master, _mode, master.basedir)
     problems = [] if isinstance(mode, str) else list(_permissions(master.basedir, mode))
-    whys = {need: await why for need, why in looked.items()}
-    for builder in master.config.builders:
-        wanted = [needs[name] for name in builder.workernames if name in needs]
-        found = [None if need is None else whys[need] for need in wanted]
-        said = {why for why in found if why is not None}
-        if None not in found:
-            why = "; ".join(sorted(said)) or "none is configured"
-            says = f"the builder `{builder.name}` has no worker that can be started: {why}"
-            problems.append(Problem("builder", builder.name, says))
-    return problems
-
-
-def _in_thread(master: Any, work: Callable[..., Any], *args: Any) -> defer.Deferred[Any]:
-    """What `work` gives, or in words why it does not. Begins at once."""
-
-    def why(failure: Failure) -> str:
-        return describe(failure.value)
-
-    done: defer.Deferred[Any] = threads.deferToThread(work, *args)
-    return done.addTimeout(_LIMIT, master.reactor).addErrback(why)
+    return [*problems, *(Problem("builder", name, says) for name, says in await blocked)]
 
 
 def _mode(path: str) -> int:

@@ -2,5 +2,5 @@
 """From a change, a person or the time to a request: what is submitted, which changes are one
 request, who is due.
 
-May import: common.
+May import: common, machines.
 """

@@ -36,17 +36,38 @@ async def known(master: Any, category: str, wanted: Collection[str]) -> list[str
 
     What failed for reasons of the infrastructure alone is not known.
     """
-    builders = {
-        name
-        for scheduler in master.allSchedulers()
-        if _takes(scheduler, category)
-        for name in scheduler.listBuilderNames()
-    }
+    builders = builders_of(master, category)
     now = int(master.reactor.seconds())
     rows = await master.db.pool.do(
         _read, master.db.model, builders, category, frozenset(wanted), now
     )
     return [json.dumps(row) for row in rows]
+
+
+async def newest_requests(master: Any, category: str, wanted: Collection[str]) -> dict[str, Any]:
+    """The newest request for each of `wanted`, with its `id`, `complete` and `results`."""
+    builders = builders_of(master, category)
+
+    def read(conn: sa.Connection) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for row in conn.execute(_requests(master.db.model, _ids(conn, master.db.model, builders))):
+            key = f"{_value(row.app)}:{_value(row.code)}"
+            if key in wanted and row.results != SKIPPED:
+                found[key] = row
+        return found
+
+    result: dict[str, Any] = await master.db.pool.do(read)
+    return result
+
+
+def builders_of(master: Any, category: str) -> set[str]:
+    """The builders that submitted changes of a category are for."""
+    return {
+        name
+        for scheduler in master.allSchedulers()
+        if _takes(scheduler, category)
+        for name in scheduler.listBuilderNames()
+    }
 
 
 def _takes(scheduler: Any, category: str) -> bool:
@@ -64,8 +85,7 @@ def _read(
     wanted: frozenset[str],
     now: int,
 ) -> list[list[Any]]:
-    table = model.builders
-    ids = list(conn.scalars(sa.select(table.c.id).where(table.c.name.in_(builders))))
+    ids = _ids(conn, model, builders)
     states: dict[str, list[Any]] = {}
     ended: dict[str, Any] = {}
     asked: dict[str, int] = {}
@@ -94,6 +114,11 @@ def _read(
             other = given.get(MACHINE) != newest and row.results != CANCELLED
             states[key] = [key, how, revision, other]
     return list(states.values())
+
+
+def _ids(conn: sa.Connection, model: Any, builders: set[str]) -> list[int]:
+    table = model.builders
+    return list(conn.scalars(sa.select(table.c.id).where(table.c.name.in_(builders))))
 
 
 def _requests(model: Any, builders: Iterable[int]) -> Any:

@@ -13,12 +13,14 @@ from typing import Any
 
 from buildbot.changes.pb import ChangePerspective
 from buildbot.process.properties import Properties
+from buildbot.util.twisted import async_to_deferred
 from twisted.internet import defer
 from twisted.python import log
 
 from ..common import pauses
 from ..common.process import printable
 from .known import known
+from .last_build import last_builds, problems
 
 # Seconds in which a category is logged once.
 _AGAIN = 3600.0
@@ -74,6 +76,12 @@ class Perspective(ChangePerspective):
         """What is known of versions of apps, and what is paused."""
         rows = defer.ensureDeferred(known(self.master, category, versions))
         return rows.addCallback(lambda rows: [rows, pauses.told(self.master)])
+
+    @async_to_deferred
+    async def perspective_last_builds(self, category: str, versions: list[str]) -> Any:
+        """How builds of versions of apps ended, and what keeps all from being built."""
+        rows = await last_builds(self.master, category, versions)
+        return [rows, await problems(self.master, category)]
 
 
 def _is_heard(master: Any, changedict: Mapping[str, Any]) -> bool:
