@@ -34,10 +34,36 @@ pub struct Pipeline {
     pub operator: Option<Operator>,
     /// What `generate` refuses to do by mistake.
     pub guard: Guard,
+    /// What becomes of builds that fail.
+    pub failures: Option<Failures>,
     /// The masters, by name.
     pub masters: BTreeMap<Name, Master>,
     /// Where all of this stands.
     pub places: Places,
+}
+
+/// How failures are told apart, and which are repeated.
+#[derive(Debug)]
+pub struct Failures {
+    /// The pauses before each repetition.
+    pub repeat: Vec<Duration>,
+    /// What tells those of the infrastructure.
+    pub infrastructure: Vec<FailureRule>,
+    /// What tells why the source fails.
+    pub source: Vec<FailureRule>,
+}
+
+/// What is looked for in the log of a step that failed.
+#[derive(Debug)]
+pub struct FailureRule {
+    /// The key that it stands at.
+    pub path: Path,
+    /// What to call it.
+    pub words: String,
+    /// A pattern of RE2.
+    pub pattern: String,
+    /// The steps it is for; all if there are none.
+    pub steps: Vec<String>,
 }
 
 /// A master with all that belongs to it.

@@ -112,6 +112,8 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("schedulers.submitted.builders", r#"["build", "index"]"#),
     ("schedulers.then.builders", r#"["spare"]"#),
     (".builders", r#"["look", "seen"]"#),
+    ("failures.infrastructure.network-away.steps", r#"["save-log"]"#),
+    ("failures.source.does-not-compile.steps", r#"["save-log"]"#),
     (".mail.from", r#""c@example.org""#),
     (".mail.to", r#"["c@example.org"]"#),
 ];

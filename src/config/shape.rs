@@ -258,11 +258,18 @@ impl<'a, 't> Shape<'a, 't> {
             let message = format!("{what} is empty");
             self.add(Code::ConfigValue, place, message, "name at least one");
         }
+        if let Some(most) = schema.get("maxItems").and_then(Value::as_u64)
+            && items.len() as u64 > most
+        {
+            let message = format!("{what} has {} values", items.len());
+            self.add(Code::ConfigValue, self.place(value), message, format!("give {most} at most"));
+        }
         let Some(schema) = schema.get("items") else {
             return;
         };
-        // Names and words, of which a second one says nothing; arguments of commands are plain.
-        let is_set = reference(schema).is_some();
+        // Names and words, of which a second one says nothing; arguments of commands are plain, and
+        // pauses may be alike.
+        let is_set = reference(schema).is_some_and(|name| name != "Duration");
         let mut seen = HashSet::new();
         for item in items {
             if self.findings.len() >= MOST_FINDINGS {

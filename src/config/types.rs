@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::builders::{Builder, Lock, Property, Scheduler, StepList};
 use super::choices::Choice;
+use super::failures::Failures;
 use super::machines::Worker;
 use super::masters::Master;
 use super::reporters::Reporter;
@@ -56,6 +57,8 @@ pub struct Config {
     /// Who is told of builds.
     #[serde(default)]
     pub reporters: BTreeMap<Name, Reporter>,
+    /// What becomes of builds that fail; if not given, that is up to Buildbot.
+    pub failures: Option<Failures>,
 }
 
 /// The git repository of app metadata.

@@ -1,6 +1,7 @@
 //! The stage `lower`: from F-Droid's terms to Buildbot's. What comes out is all that `render`
 //! needs to know.
 
+mod failures;
 mod forms;
 mod machines;
 mod pollers;
@@ -38,7 +39,7 @@ fn lower_master(pipeline: &Pipeline, name: &Name, master: &pipeline::Master) -> 
         builders: steps::builders(pipeline, master),
         schedulers: triggers::schedulers(pipeline, master),
         change_sources: triggers::change_sources(pipeline, name, master),
-        services: reporters::services(name, master),
+        services: reporters::services(pipeline, name, master),
         poller_functions: pollers::functions(pipeline, master),
         extra: master.extra.clone(),
     }

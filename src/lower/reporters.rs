@@ -1,13 +1,13 @@
 //! Services: reporters, and what the runtime adds to each master.
 
-use super::{names, object, secret};
+use super::{failures, names, object, secret};
 use crate::buildbot::Object;
 use crate::buildbot::python::{Call, Expr};
 use crate::config::{Gitlab, Http, Mail, MailAddress, Name, Path};
-use crate::pipeline::Master;
+use crate::pipeline::{Master, Pipeline};
 
 /// One object for each reporter, and the one that tells which configuration the master runs.
-pub(super) fn services(name: &Name, master: &Master) -> Vec<Object> {
+pub(super) fn services(pipeline: &Pipeline, name: &Name, master: &Master) -> Vec<Object> {
     let path = Path::root("masters").key(name.as_str());
     let live = Call::new("Live").arg(Expr::name("__file__"));
     let output = master.settings.output.clone().unwrap_or_else(|| default_output(name));
@@ -17,6 +17,7 @@ pub(super) fn services(name: &Name, master: &Master) -> Vec<Object> {
         object(path.clone(), "output", output),
         object(path, "pauses", Call::new("Pauses")),
     ];
+    objects.extend(pipeline.failures.as_ref().map(failures::service));
     for (name, reporter) in &master.reporters {
         let path = Path::root("reporters").key(name.as_str());
         let call = |class: &'static str| {

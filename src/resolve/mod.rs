@@ -6,6 +6,7 @@ pub mod apps;
 mod braces;
 mod checkouts;
 mod context;
+mod failures;
 mod forms;
 mod homes;
 mod machines;

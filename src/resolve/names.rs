@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::context::{Context, locks_of};
-use super::{braces, forms, homes, machines, output, properties, reporters, steps, web};
+use super::{braces, failures, forms, homes, machines, output, properties, reporters, steps, web};
 use crate::config::{self, ChangeProperty, Config, Document, Name, Path, Places, Trigger};
 use crate::finding::{Code, Finding, Severity};
 use crate::pipeline::{Builder, Master, Pipeline, Scheduler};
@@ -91,6 +91,7 @@ pub fn resolve(
         }
     }
     reporters::resolve(&mut context, &homes, &mut masters);
+    let failures = failures::resolve(&mut context, &masters);
     let mut findings = context.findings;
     findings.sort_by(|a, b| a.place.cmp(&b.place));
     findings.dedup();
@@ -103,6 +104,7 @@ pub fn resolve(
         remotes,
         operator: config.remotes.operator.clone(),
         guard: config.guard.clone(),
+        failures,
         masters,
         places: Places::new(document),
     };

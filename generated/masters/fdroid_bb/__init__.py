@@ -7,6 +7,9 @@ its name here, and only here.
 """
 
 from .common.output import Output
+from .failures import ends  # noqa: F401  # patches Buildbot when it is imported
+from .failures.rules import FailureRule
+from .failures.service import Failures
 from .machines.engines import TlsDockerWorker
 from .machines.vagrant import VagrantLatentWorker
 from .master import crashed, reconfig  # noqa: F401  # patch Buildbot when they are imported
@@ -48,6 +51,8 @@ __all__ = [
     "Daily",
     "Download",
     "FailureMail",
+    "FailureRule",
+    "Failures",
     "GitHubLogin",
     "GitLabLogin",
     "HttpStatus",

@@ -15,7 +15,14 @@ from urllib.parse import quote, urlsplit
 
 from buildbot import interfaces
 from buildbot.process.properties import Interpolate
-from buildbot.process.results import EXCEPTION, FAILURE, SUCCESS, WARNINGS, statusToString
+from buildbot.process.results import (
+    EXCEPTION,
+    FAILURE,
+    RETRY,
+    SUCCESS,
+    WARNINGS,
+    statusToString,
+)
 from buildbot.reporters import utils
 from buildbot.reporters.gitlab import GitLabStatusPush
 from buildbot.reporters.mail import MailNotifier
@@ -24,7 +31,9 @@ from buildbot.util.state import StateMixin
 from twisted.internet import defer
 from zope.interface.declarations import implementer
 
+from ..common import blame
 from ..common.app_id import app_id
+from ..common.process import printable
 from ..machines import starts
 
 # When so many apps in a row fail in the same step, it is no longer the apps.
@@ -32,6 +41,9 @@ _ROW = 3
 
 # Lines from the end of the failed step's log that a mail holds.
 _LINES = 40
+
+# Characters of a subject that says what the infrastructure failed of.
+_SUBJECT = 150
 
 # Steps that come before anything of an app is touched: their failure has the same cause for all.
 _SHARED = re.compile(r"\A(worker_preparation|locks_acquire|git .*)\Z")
@@ -41,10 +53,10 @@ _SHARED = re.compile(r"\A(worker_preparation|locks_acquire|git .*)\Z")
 class NewCauses(ComparableMixin):
     """A report of a failed build, unless its cause was told of already.
 
-    A cause is a builder, the step that failed, and the app, if the step has to do with one. It is
-    forgotten when that step succeeds again. After `_ROW` apps that fail in the same step with none
-    between that does not, further ones are not told of either. What is told is kept in the
-    database, so that a restart tells nothing twice.
+    A cause is a builder, the step that failed, and the app, if the step has to do with one and it
+    was not the infrastructure that failed. It is forgotten when that step succeeds again. After
+    `_ROW` apps that fail in the same step with none between that does not, further ones are not
+    told of either. What is told is kept in the database, so that a restart tells nothing twice.
     """
 
     compare_attrs: ClassVar[Sequence[str]] = ("builders",)
@@ -75,20 +87,25 @@ class NewCauses(ComparableMixin):
             return None
         # It becomes part of a header, and may be what was refused.
         app = app_id(_value(build, "packageName")) or ""
+        ours, known = blame.is_infrastructure(build), blame.failed_step(build)
         told = set(map(tuple, await reporter.getState("told", [])))
         row: dict[str, int] = await reporter.getState("row", {})
         before = (set(told), dict(row))
         failed = None
         for step in build["steps"]:
-            cause = (builder, step["name"], "" if _SHARED.match(step["name"]) else app)
+            everybodys = (builder, step["name"], "")
+            cause = everybodys if _SHARED.match(step["name"]) else (*everybodys[:2], app)
             if step["results"] in (SUCCESS, WARNINGS):
-                told.discard(cause)
+                told -= {cause, everybodys}
                 row.pop(f"{builder}/{step['name']}", None)
-            elif step["results"] in (FAILURE, EXCEPTION) and failed is None:
-                failed = (step, cause)
+            elif step["results"] in (FAILURE, EXCEPTION, RETRY) and failed is None:
+                if known not in (None, step["name"]):
+                    # A failure of this one is only a warning.
+                    continue
+                failed = (step, everybodys if ours else cause)
         report = None
         if build["results"] in (FAILURE, EXCEPTION):
-            step, cause = failed or (None, (builder, "", app))
+            step, cause = failed or (None, (builder, "", "" if ours else app))
             if cause not in told:
                 place = f"{builder}/{cause[1]}"
                 row[place] = min(row.get(place, 0) + 1, _ROW + 1)
@@ -129,10 +146,15 @@ class NewCauses(ComparableMixin):
     async def _report(
         self, master: Any, build: Any, builder: str, app: str, step: Any, *, last: bool
     ) -> dict[str, Any]:
-        what = f"{builder} {app}".strip()
         where = f" in «{step['name']}»" if step is not None else ""
-        lines = [
-            f"{what}: {statusToString(build['results'])}{where}.",
+        subject = f"{f'{builder} {app}'.strip()}: {statusToString(build['results'])}{where}"
+        lines = [f"{subject}."]
+        if blame.is_infrastructure(build):
+            subject = printable(f"{builder}: {build['state_string']}", _SUBJECT)
+            lines = [f"{builder}: {build['state_string']}.", "The app is not to blame."]
+        elif build["properties"].get(blame.PROPERTY):
+            lines.append(f"{build['state_string']}.")
+        lines += [
             "",
             f"Build:  {build['url']}",
             f"Worker: {_value(build, 'workername')}",
@@ -146,7 +168,6 @@ class NewCauses(ComparableMixin):
                 f"It is the {_ROW}rd app in a row: there is none of others either, until one of "
                 "them gets past this step."
             ]
-        subject = f"{what}: {statusToString(build['results'])}{where}"
         report = _report_of("\n".join(lines), subject)
         return {**report, "builds": [build], "results": build["results"]}
 
@@ -163,7 +184,8 @@ def _value(build: Any, name: str) -> str | None:
 
 async def _tail(master: Any, stepid: int) -> list[str]:
     """The end of the step's last log, without what says whether it is output or error."""
-    logs = await master.data.get(("steps", stepid, "logs"))
+    found = await master.data.get(("steps", stepid, "logs"))
+    logs = [entry for entry in found if entry["name"] != blame.SUMMARY]
     if not logs:
         return []
     number = logs[-1]["num_lines"]

@@ -16,7 +16,7 @@ from buildbot.process.results import FAILURE, SKIPPED, SUCCESS
 from buildbot.util import asyncSleep
 from twisted.internet import threads
 
-from ..common import output
+from ..common import blame, output
 from ..common.output import Part, Refused
 
 # Lines that are held in memory at once.
@@ -58,7 +58,8 @@ class SaveLog(BuildStep):
     async def _save(self, stepid: int, part: Part) -> None:
         assert self.master is not None
         size, sum_ = 0, hashlib.sha256()
-        for log in await self.master.data.get(("steps", stepid, "logs")):
+        logs = await self.master.data.get(("steps", stepid, "logs"))
+        for log in [log for log in logs if log["name"] != blame.SUMMARY]:
             for first in range(0, log["num_lines"], _CHUNK):
                 last = min(first + _CHUNK, log["num_lines"]) - 1
                 lines = await self._lines(log, first, last)

@@ -84,6 +84,9 @@ class AppSourceScheduler(ChangeScheduler):
     priority.
     """
 
+    # Of a check that fails, by whosever fault, so that builds need not be repeated.
+    asks_again = True
+
     def checkConfig(  # type: ignore[override]
         self, *, checksPerDay: int = 5, checkInterval: int = WEEK, **kwargs: Any
     ) -> None:

@@ -20,7 +20,7 @@ from buildbot.process.results import EXCEPTION, FAILURE, Results
 from jinja2 import Environment
 from twisted.internet import reactor, threads
 
-from ..common import output, pauses
+from ..common import blame, output, pauses
 from ..polling.report import LIST
 
 # Rows that a table shows; how many more there are is said.
@@ -219,11 +219,13 @@ def _waiting(model: Any) -> Any:
 
 
 def _last(model: Any) -> Any:
-    """The newest complete build of each app, newest first."""
+    """The newest complete build of each app, newest first, but for those that the infrastructure
+    failed.
+    """
     builds, builders = model.builds, model.builders
     newest = (
         sa.select(sa.func.max(builds.c.id))
-        .where(builds.c.complete_at.is_not(None))
+        .where(builds.c.complete_at.is_not(None), builds.c.id.not_in(blame.infrastructures(model)))
         .group_by(builds.c.builderid)
     )
     virtual = sa.select(model.builders_tags.c.builderid).where(
