@@ -122,6 +122,7 @@ const RUNTIME_FILES: &[(&str, &str)] = runtime_files![
     "queueing/due.py",
     "queueing/known.py",
     "queueing/last_build.py",
+    "queueing/missed.py",
     "queueing/pause.py",
     "queueing/queue.py",
     "queueing/quiet.py",

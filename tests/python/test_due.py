@@ -169,6 +169,52 @@ class OnARealMaster(Simulated):
         assert await self.until_asked() == ["a.b"]
         await tested.shutdown()
 
+    @defer.inlineCallbacks
+    def test_a_change_that_nobody_was_told_of_is_found_by_the_next_start(self) -> Any:
+        yield defer.ensureDeferred(self.untold())
+
+    async def untold(self) -> None:
+        """The master is killed, or a scheduler changed, before anybody is told of a change."""
+        tested = await self.begin({"a.b": {}})
+        await self.store("a.b")
+        await self.settle()
+        assert await self.waiting() == []
+        await tested.shutdown()
+        tested = await self.begin({"a.b": {}})
+        assert await self.end(SUCCESS) == ["a.b"]
+        await tested.shutdown()
+        tested = await self.begin({"a.b": {}})
+        assert await self.waiting() == []
+        # The same in a running master.
+        await self.store("a.b")
+        [scheduler] = [s for s in self.master.scheduler_manager if s.name == "sources"]
+        await scheduler.reconfigService(**{**scheduler._config_kwargs, "checksPerDay": 4})
+        await self.settle()
+        assert await self.end(SUCCESS) == ["a.b"]
+        # One that is switched off is to miss what comes, and is not told of it later.
+        await self.master.data.updates.schedulerEnable(scheduler.serviceid, False)
+        await self.settle()
+        await self.release("a.b")
+        await self.master.data.updates.schedulerEnable(scheduler.serviceid, True)
+        await self.settle()
+        assert await self.waiting() == []
+        await self.release("a.b")
+        assert await self.end(SUCCESS) == ["a.b"]
+        await tested.shutdown()
+
+    async def store(self, app: str) -> None:
+        """What a master does of a change before it tells anybody."""
+        await self.master.db.changes.addChange(
+            author="x",
+            comments="",
+            files=[],
+            category="app-source",
+            project=app,
+            repository="https://127.0.0.1:9/x.git",
+            revision="2" * 40,
+            properties={"packageName": (app, "Change")},
+        )
+
     async def until_asked(self) -> list[str]:
         """Let time pass until a check waits."""
         for _ in range(2 * DAY // due.TICK):

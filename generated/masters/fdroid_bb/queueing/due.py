@@ -18,6 +18,7 @@ from twisted.internet import defer, task, threads
 from twisted.python import log
 
 from ..common import output, placement
+from .missed import SEEN
 from .queue import ChangeScheduler
 
 # The category of the changes in apps' sources, and of their pollers.
@@ -149,7 +150,7 @@ class AppSourceScheduler(ChangeScheduler):
 
     def _read(self, conn: Any) -> list[tuple[str, str]]:
         table = self.master.db.model.object_state
-        mine = (table.c.objectid == self._objectid) & (table.c.name != _CHECKED_UNTIL)
+        mine = (table.c.objectid == self._objectid) & table.c.name.not_in([_CHECKED_UNTIL, SEEN])
         rows = conn.execute(table.select().where(mine))
         return [(row.name, row.value_json) for row in rows if row.value_json != "null"]
 

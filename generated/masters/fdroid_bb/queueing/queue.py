@@ -13,15 +13,16 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from buildbot.process.properties import Properties
-from buildbot.schedulers.basic import AnyBranchScheduler
 from buildbot.util import ComparableMixin
 from twisted.internet import defer
+
+from .missed import NoChangeMissed
 
 # Buildsets whose properties are kept in memory.
 _MOST_KNOWN = 20_000
 
 
-class ChangeScheduler(AnyBranchScheduler):
+class ChangeScheduler(NoChangeMissed):
     """Asks for a build for each change, with that change's own properties.
 
     With `treeStableTimer` it waits so many seconds for further changes of the same project, and
