@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from buildbot.schedulers.basic import AnyBranchScheduler
 from twisted.internet import defer
 
-# Where a scheduler was with the changes, in its state: the number of the last one. No app is named so.
+# Where a scheduler was with the changes, in its state: the number of the last. No app is named so.
 SEEN = "changes-seen"
 
 # After how many changes that do not concern it a scheduler notes where it is.
@@ -91,4 +91,5 @@ class NoChangeMissed(AnyBranchScheduler):
 
     def _after(self, conn: Any, seen: int) -> list[int]:
         ids = self.master.db.model.changes.c.changeid
-        return [row.changeid for row in conn.execute(sa.select(ids).where(ids > seen).order_by(ids))]
+        found = conn.execute(sa.select(ids).where(ids > seen).order_by(ids))
+        return [row.changeid for row in found]
