@@ -10,6 +10,7 @@ and fails at the stage that the file `fail` names; these lie in the folder FDROI
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
@@ -170,6 +171,26 @@ def pull(name: str, build: str, container: Path) -> None:
             print(f"WARNING: {file} not found!")
 
 
+def verify(words: list[str]) -> None:
+    """Compare what was built with what was published."""
+    options = ArgumentParser(prog="fdroid verify")
+    for flag in ("-v", "--output-json", "--reuse-remote-apk"):
+        options.add_argument(flag, action="store_true")
+    options.add_argument("appid", nargs="*")
+    given = options.parse_args(words)
+    for version in given.appid:
+        app, _, code = version.partition(":")
+        name = f"{app}_{code}.apk"
+        built, published = need(Path("unsigned", name)), need(Path("tmp", name))
+        verified = built.read_bytes() == published.read_bytes()
+        if given.output_json:
+            local = {"packageName": app, "versionCode": int(code)}
+            report = {"1.0": {"local": local, "verified": verified}}
+            Path("unsigned", f"{name}.json").write_text(json.dumps(report))
+        if not verified:
+            raise Failed(f"{name} is not what was published")
+
+
 def repository(name: str) -> None:
     """What makes the repository has no part in this; it leaves what others look for."""
     if name == "update":
@@ -189,12 +210,14 @@ def main() -> None:
     fail = notes / "fail"
     if fail.exists() and fail.read_text() == name:
         sys.exit(1)
-    if name not in COMMANDS:
+    if name not in COMMANDS and name != "verify":
         repository(name)
         return
-    options = parser(name).parse_args(rest)
     try:
-        run(name, options)
+        if name == "verify":
+            verify(rest)
+        else:
+            run(name, parser(name).parse_args(rest))
     except Failed as e:
         print(f"ERROR: {e}", file=sys.stderr)
         sys.exit(1)

@@ -52,7 +52,11 @@ def health(basedir: Path) -> list[dict[str, Any]]:
     def known() -> dict[str, Any] | None:
         try:
             live: dict[str, Any] = json.loads((basedir / "fdroid-bb-live.json").read_text())
+            # Not one that has ended: its words are there until this one has some of its own.
+            works_in = Path(f"/proc/{live['pid']}/cwd").readlink()
         except FileNotFoundError:
+            return None
+        if works_in != basedir.resolve():
             return None
         return live if live["health"]["update"] == live["updates"] else None
 

@@ -163,6 +163,22 @@ def test_stage_by_stage(staged: Shipped) -> None:
     assert tarball.read_text() == "source"
 
 
+@pytest.mark.parametrize("published", ["apk\n", "another"])
+def test_what_was_published_is_built_again_and_compared(staged: Shipped, published: str) -> None:
+    called(staged)
+    name = "org.example.tiny_1.apk"
+    (staged.repository / "repo").mkdir(exist_ok=True)
+    (staged.repository / "repo" / name).write_text(published)
+    build = staged.build("verify")
+    is_same = published == "apk\n"
+    assert build["results"] == (SUCCESS if is_same else FAILURE), staged.master.steps(build)
+    # Whatever it found, the machine is gone and the report is kept.
+    assert called(staged) == [*STAGES[:-1], "verify", "verified", "destroy"]
+    report = json.loads((staged.repository / "unsigned" / f"{name}.json").read_text())
+    assert [found["verified"] for found in report.values()] == [is_same]
+    shutil.rmtree(staged.repository / "repo")
+
+
 def test_others_can_read_what_is_made_for_them_and_nothing_else(staged: Shipped) -> None:
     assert staged.build("build")["results"] == SUCCESS
     staged.press("force-repository", "update")
