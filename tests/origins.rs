@@ -176,6 +176,8 @@ const NOT_CHOSEN: &[&str] = &[
     ":choices.signing.chosen:",
     ":builders.build.steps[4].",
     ":builders.build.steps[7].",
+    ":builders.verify.steps[5].",
+    ":builders.verify.steps[8].",
     ":builders.publish.steps[1].",
     ":builders.update.steps[1].",
     ":step-lists.judge[",

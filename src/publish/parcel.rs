@@ -19,6 +19,9 @@ pub const MANIFEST: &str = "manifest.json";
 /// The largest manifest that is read, in bytes.
 const MOST: u64 = 64 << 10;
 
+/// The most files that a parcel may have. An index has 14.
+const MOST_FILES: usize = 32;
+
 /// What a parcel holds.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -54,6 +57,9 @@ impl Manifest {
             }
             if !entry.file_type().is_file() {
                 return Ok(Err(format!("`{}` is no ordinary file", crate::text::shown(path))));
+            }
+            if files.len() == MOST_FILES {
+                return Ok(Err(format!("it has more than {MOST_FILES} files")));
             }
             files.insert(path.to_owned(), sum(entry.path())?);
         }

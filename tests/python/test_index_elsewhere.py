@@ -160,6 +160,10 @@ def test_what_is_not_packed_or_not_asked_for_is_refused(two: Two) -> None:
     (back / "repo/entry.jar").write_bytes(b"x")
     assert two.take() == "refused: `repo/entry.jar` is not what was packed"
     two.carry_back()
+    for number in range(32):
+        (back / str(number)).touch()
+    assert two.take() == "refused: it has more than 32 files"
+    two.carry_back()
     (back / "manifest.json").unlink()
     assert two.take() == "refused: it has no manifest.json"
     two.carry_back()
