@@ -5,6 +5,8 @@ those of the source say why.
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -49,7 +51,9 @@ steps = [
 
 [builders.away]
 workers = ["far"]
-steps = [{ name = "sleep", run = ["sh", "-c", "touch RUNNING; sleep 3600"] }]
+steps = [{ name = "sleep", run = [
+  "sh", "-c", "echo $$ >RUNNING.new; mv RUNNING.new RUNNING; exec sleep 3600",
+] }]
 
 [builders.alarm]
 workers = ["near"]
@@ -264,10 +268,12 @@ def test_a_lost_worker_is_repeated_no_more_than_that(world: World) -> None:
         worker = subprocess.Popen([program, "start", "--nodaemon", folder])
         try:
             wait_for("the step", world.running.exists)
-            world.running.unlink()
         finally:
             worker.kill()
             worker.wait()
+        # What it ran outlives a worker that is killed.
+        os.kill(int(world.running.read_text()), signal.SIGKILL)
+        world.running.unlink()
         builds = world.builds(number)
         if number == 4:
             assert world.master.rest("buildrequests?complete=false")["buildrequests"] == []
