@@ -186,10 +186,6 @@ const NOT_CHOSEN: &[&str] = &[
     ":values.gather[",
     ":values.gather:",
     ":values.container",
-    ":values.keep:",
-    ":values.make-tarball",
-    ":values.origin",
-    ":values.scan-",
     ":workers.host.",
 ];
 

@@ -208,6 +208,11 @@ def test_what_is_under_way_or_has_ended_is_not_asked_for_again(world: World) -> 
     assert world.schedule("--all") == ({"org.example.bad:7"}, {"built": ended["built"]})
     world.builds(7)
     assert world.schedule("--all")[0] == set()
+    # One that failed before it could say so is no reason to try again and again.
+    world.machine.unlink()
+    assert world.schedule("org.example.bad")[0] == {"org.example.bad:7"}
+    world.builds(8)
+    assert world.schedule("--all")[0] == set()
 
 
 def test_what_lies_beside_the_repository(world: World) -> None:

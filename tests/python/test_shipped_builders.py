@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from gitlab import GitLab
-from masters import Master, free_ports, put_secrets, wait_for
+from masters import ROOT, Master, free_ports, put_secrets, wait_for
 from other_user import files, readable
 from program import PROGRAM, generate
 from real_machine import IN_CONTAINER, docker
@@ -138,6 +138,7 @@ def staged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shipped]:
     for name in ("fdroid", "fdroid-bb"):
         shutil.copy(Path(__file__).with_name("stand_in_stages.py"), programs / name)
         (programs / name).chmod(0o755)
+    shutil.copy(ROOT / "recipes/fdroid-stages", programs)
     shipped = Shipped(folder, programs, {}, build="stages")
     with shipped.master:
         yield shipped

@@ -13,7 +13,7 @@ from typing import Any
 
 from buildbot.process.results import EXCEPTION, FAILURE, SUCCESS, WARNINGS
 
-from ..common import pauses
+from ..common import blame, pauses
 from ..common.process import printable
 from ..machines import startable
 from .known import builders_of, newest_requests
@@ -69,7 +69,8 @@ async def _lines(master: Any, step: int) -> list[str]:
     """What a step said was wrong, or its last words."""
     logs = await master.data.get(("steps", step, "logs"))
     said: list[str] = []
-    for log in logs:
+    # What explains a failure says again what these say.
+    for log in (log for log in logs if log["name"] != blame.SUMMARY):
         last = log["num_lines"]
         text = await master.db.logs.getLogLines(log["logid"], max(0, last - _LOOKED_AT), last)
         # Of a command's log, the first character says which stream the line is of.

@@ -32,7 +32,7 @@ async def known(master: Any, category: str, wanted: Collection[str]) -> list[str
 
     - `queued` or `running`, or
     - `built` or `failed`, the revision of fdroiddata it was built from if that is known, and
-      whether builds are made with something else since.
+      whether builds are made with something else since it said what with.
 
     What failed for reasons of the infrastructure alone is not known.
     """
@@ -110,8 +110,8 @@ def _read(
             how = "built" if row.results in (SUCCESS, WARNINGS) else "failed"
             given = made.get(row.id, {})
             revision = given.get("got_revision") or given.get("revision")
-            # What somebody cancelled had no machine yet, and is not to come back for that.
-            other = given.get(MACHINE) != newest and row.results != CANCELLED
+            # What failed before it had a machine, or was cancelled, is not to come back for that.
+            other = given.get(MACHINE, newest) != newest and row.results != CANCELLED
             states[key] = [key, how, revision, other]
     return list(states.values())
 
