@@ -53,7 +53,8 @@ pub fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         // What is not ASCII and no letter may be wide, or nothing, or turn the writing round.
-        if c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric() {
+        // A master quotes names with these.
+        if matches!(c, ' ' | '«' | '»') || c.is_ascii_graphic() || c.is_alphanumeric() {
             out.push(c);
         } else {
             out.extend(c.escape_unicode());
