@@ -174,7 +174,7 @@ class OnARealMaster(Simulated):
         yield defer.ensureDeferred(self.untold())
 
     async def untold(self) -> None:
-        """The master is killed, or a scheduler changed, before anybody is told of a change."""
+        """The master is killed, or a scheduler changed, before anybody hears of a change."""
         tested = await self.begin({"a.b": {}})
         await self.store("a.b")
         await self.settle()
@@ -191,7 +191,7 @@ class OnARealMaster(Simulated):
         await scheduler.reconfigService(**{**scheduler._config_kwargs, "checksPerDay": 4})
         await self.settle()
         assert await self.end(SUCCESS) == ["a.b"]
-        # One that is switched off is to miss what comes, and is not told of it later.
+        # One that is switched off is to miss what comes, and does not catch up later.
         await self.master.data.updates.schedulerEnable(scheduler.serviceid, False)
         await self.settle()
         await self.release("a.b")

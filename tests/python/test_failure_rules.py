@@ -23,7 +23,7 @@ def _rules(kind: str) -> list[FailureRule]:
 
 INFRASTRUCTURE, SOURCE = _rules("infrastructure"), _rules("source")
 
-# The end of a log; what is told of it.
+# The end of a log, and what the status says of it.
 GRADLE = """\
 > Task :app:{task} FAILED
 
