@@ -51,12 +51,12 @@ _SHARED = re.compile(r"\A(worker_preparation|locks_acquire|git .*)\Z")
 
 @implementer(interfaces.IReportGenerator)
 class NewCauses(ComparableMixin):
-    """A report of a failed build, unless its cause was told of already.
+    """A report of a failed build, unless its cause was reported already.
 
     A cause is a builder, the step that failed, and the app, if the step has to do with one and it
     was not the infrastructure that failed. It is forgotten when that step succeeds again. After
     `_ROW` apps that fail in the same step with none between that does not, further ones are not
-    told of either. What is told is kept in the database, so that a restart tells nothing twice.
+    reported either. What was reported is in the database, so a restart reports nothing twice.
     """
 
     compare_attrs: ClassVar[Sequence[str]] = ("builders",)
