@@ -74,7 +74,11 @@ class Terminal:
         """Whether a thread waits for the terminal to take what it writes."""
         write = str(1)  # the number of this system call on x86-64
         tasks = Path(f"/proc/{self.process.pid}/task").glob("*/syscall")
-        calls = [task.read_text().split() for task in tasks]
+        calls = []
+        for task in tasks:
+            # Threads of it end meanwhile.
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                calls.append(task.read_text().split())
         return any(call[0] == write and call[1] in ("0x1", "0x2") for call in calls)
 
     def wait_until_held(self) -> None:

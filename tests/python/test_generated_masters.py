@@ -15,12 +15,10 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
 
-from mails import Mails
 from masters import PATIENCE, ROOT, Master, wait_for
 from program import apps, fdroid_bb, generate, generated_master
 
@@ -78,7 +76,7 @@ def spied(text: str) -> list[tuple[str, ...]]:
 class Corpus:
     """The `checkupdates` master on a copy of the real metadata that tests may change."""
 
-    def __init__(self, folder: Path, checkout: Path, mails: Mails) -> None:
+    def __init__(self, folder: Path, checkout: Path) -> None:
         self.data = folder / "fdroiddata"
         for part in ("metadata", "srclibs"):
             (self.data / part).mkdir(parents=True)
@@ -86,9 +84,9 @@ class Corpus:
                 shutil.copy(path, self.data / part)
         self.out = folder / "generated"
         self.config = folder / "fdroid-bb.toml"
-        # Its image is not there: where this takes long, it is told by mail.
-        port = f"reporters.checkupdates-failures.mail.port = {mails.server_address[1]}\n"
-        self.config.write_text(CONFIG.read_text() + port)
+        # Its image is not there: nobody's turn comes while this takes long.
+        never = 'apps.check-interval = "3650d"\napps.http-check-interval = "3650d"\n'
+        self.config.write_text(CONFIG.read_text() + never)
         self.masters = generate(self.config, self.data, self.out)
         basedir = folder / "checkupdates"
         self.master = generated_master(
@@ -124,18 +122,15 @@ class Corpus:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Iterator[Corpus]:
-    mails = Mails()
-    Thread(target=mails.serve_forever, daemon=True).start()
-    world = Corpus(tmp_path_factory.mktemp("generated"), corpus, mails)
+    world = Corpus(tmp_path_factory.mktemp("generated"), corpus)
     started = time.monotonic()
-    with mails, world.master:
+    with world.master:
         count = len(polled(world.masters))
         wait_for("the claims", lambda: world.claimed() == count, 60)
         world.seconds["start"] = time.monotonic() - started
         yield world
         # Buildbot gives up the claims of a stopping master one by one.
         world.master.kill()
-        mails.shutdown()
     figures = ", ".join(f"{what} {seconds:.1f} s" for what, seconds in world.seconds.items())
     print(f"\ncheckupdates with the corpus: {figures}")  # shown with -s or -rP
 

@@ -14,6 +14,7 @@ import os
 import secrets
 import subprocess
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -497,7 +498,11 @@ def test_pages_are_answered_while_ten_machines_start(tmp_path: Path, vagrant_doc
 
         def done() -> bool:
             assert vagrants.master.ask("GET", "/").status == 200
-            return [build["results"] for build in vagrants.builds()] == [0] * 10
+            # Vagrant's docker provider inspects all containers there are, and fails where one of
+            # somebody else's goes meanwhile: that start is tried again.
+            results = Counter(build["results"] for build in vagrants.builds())
+            assert set(results) <= {None, 0, RETRY}
+            return results[0] == 10
 
         wait_for("ten builds", done)
         used = {b["workerid"] for b in vagrants.builds()}
