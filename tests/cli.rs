@@ -690,6 +690,26 @@ fn an_app_is_explained() {
 }
 
 #[test]
+fn what_is_paused_is_told_of_an_app() {
+    let sandbox = Sandbox::new(&["org.example.a", "org.example.b"]);
+    let explain = ["explain", "org.example.b", "--basedirs", "."];
+    assert!(!sandbox.run(&explain).ends(0).stdout.contains("paused"));
+    fs::create_dir(sandbox.path("main")).unwrap();
+    sandbox.run(&["pause", "--app", "org.example.a", "--reason", "its owner asks"]).ends(0);
+    assert!(!sandbox.run(&explain).ends(0).stdout.contains("paused"));
+    sandbox.run(&["pause", "--app", "org.example.b", "--reason", "its\u{1b} owner"]).ends(0);
+    sandbox.run(&["pause", "--all", "--reason", "the disk is full"]).ends(0);
+    let said = sandbox.run(&explain).ends(0).stdout;
+    let expected = "  paused    on `main`: app org.example.b: its\\u{1b} owner\n  paused    on `main`: \
+                    everything: the disk is full\n";
+    assert!(said.ends_with(expected), "{said}");
+    let run =
+        sandbox.run(&["explain", "org.example.b", "--basedirs", ".", "--format=json"]).ends(0);
+    let told: Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(told["paused"][1]["reason"], "the disk is full");
+}
+
+#[test]
 fn every_code_is_explained() {
     let sandbox = Sandbox::new(&[]);
     for code in fdroid_bb::finding::Code::ALL {

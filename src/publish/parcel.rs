@@ -22,6 +22,9 @@ const MOST: u64 = 64 << 10;
 /// The most files that a parcel may have. An index has 14.
 const MOST_FILES: usize = 32;
 
+/// The most bytes that its files may have.
+const MOST_BYTES: u64 = 8 << 30;
+
 /// What a parcel holds.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -45,7 +48,7 @@ impl Manifest {
         if !fs::symlink_metadata(folder)?.is_dir() {
             return Ok(Err("it is no folder".to_owned()));
         }
-        let mut files = BTreeMap::new();
+        let (mut files, mut bytes) = (BTreeMap::new(), 0);
         for entry in WalkDir::new(folder).min_depth(1).sort_by_file_name() {
             let entry = entry?;
             let path = entry.path().strip_prefix(folder).unwrap_or(entry.path());
@@ -60,6 +63,10 @@ impl Manifest {
             }
             if files.len() == MOST_FILES {
                 return Ok(Err(format!("it has more than {MOST_FILES} files")));
+            }
+            bytes += entry.metadata()?.len();
+            if bytes > MOST_BYTES {
+                return Ok(Err(format!("it has more than {} GiB", MOST_BYTES >> 30)));
             }
             files.insert(path.to_owned(), sum(entry.path())?);
         }

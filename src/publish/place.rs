@@ -170,8 +170,8 @@ impl Places {
         Ok(stems)
     }
 
-    /// Moves what is ready into the repository, and forgets its set. Whoever is killed in between
-    /// does it again.
+    /// Moves what is ready into the repository, and forgets its set, and one of the same version that
+    /// was refused before. Whoever is killed in between does it again.
     pub(super) fn finish(&self, stem: &str) -> Result<(), PublishError> {
         let ready = self.ready.join(stem);
         let repo = self.repository.join("repo");
@@ -182,9 +182,10 @@ impl Places {
         if sent.is_file() {
             self.rename(&sent, &repo.join(&log))?;
         }
-        self.remove(&self.outbox.join(stem))?;
-        self.remove(&self.taken.join(stem))?;
-        self.remove(&ready)
+        for folder in [&self.outbox, &self.taken, &self.refused, &self.ready] {
+            self.remove(&folder.join(stem))?;
+        }
+        Ok(())
     }
 
     /// Moves all files of a folder, and of those below it, into another that has the same ones.

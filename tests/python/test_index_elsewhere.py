@@ -164,6 +164,10 @@ def test_what_is_not_packed_or_not_asked_for_is_refused(two: Two) -> None:
         (back / str(number)).touch()
     assert two.take() == "refused: it has more than 32 files"
     two.carry_back()
+    with (back / "sparse").open("wb") as file:
+        file.truncate(8 << 30)
+    assert two.take() == "refused: it has more than 8 GiB"
+    two.carry_back()
     (back / "manifest.json").unlink()
     assert two.take() == "refused: it has no manifest.json"
     two.carry_back()

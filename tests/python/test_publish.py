@@ -150,6 +150,12 @@ def test_a_version_that_the_metadata_disables_is_refused(repository: Repository)
     repository.built("org.example.a")
     said = repository.lines("publish", code=REFUSED)
     assert said[0] == "refused   org.example.a_1: the metadata disables this version"
+    # Once it is published, nothing says any more that it was refused.
+    repository.metadata("org.example.a")
+    repository.built("org.example.a")
+    assert repository.list("refused") == {"org.example.a_1"}
+    assert repository.lines("publish")[0] == "published org.example.a_1"
+    assert not repository.list("refused")
 
 
 def test_what_is_wrong_for_all_is_blamed_on_none(repository: Repository) -> None:

@@ -224,6 +224,9 @@ pub enum Command {
         /// The tag to try; else `v1.2`
         #[arg(long)]
         tag: Option<String>,
+        /// The folder that holds the masters' base directories: says what is paused there
+        #[arg(long, value_name = "DIR", value_parser = absolute)]
+        basedirs: Option<PathBuf>,
         /// How to say it
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,

@@ -1,10 +1,11 @@
 //! The command `explain`.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use fdroid_bb::compile::Record;
-use fdroid_bb::config::Trigger;
+use fdroid_bb::config::{Name, Trigger};
 use fdroid_bb::diff::{self, State};
 use fdroid_bb::fdroid::AppId;
 use fdroid_bb::finding::{Code, Severity};
@@ -18,16 +19,25 @@ use serde_json::json;
 use crate::Exit;
 use crate::cli::{Format, Inputs};
 use crate::input::{self, Read};
+use crate::pause::{self, Pause};
 use crate::report;
 
 /// The tag that is tried if none is asked for.
 const TAG: &str = "v1.2";
 
+/// What is asked besides.
+pub struct More<'a> {
+    /// The tag to try.
+    pub tag: Option<&'a str>,
+    /// Where masters are whose pauses are told.
+    pub basedirs: Option<&'a Path>,
+}
+
 /// Explains an app or a code.
 pub fn explain(
     inputs: &Inputs,
     what: &str,
-    tag: Option<&str>,
+    more: &More<'_>,
     format: Format,
     out: &mut dyn Write,
     err: &mut dyn Write,
@@ -59,7 +69,7 @@ pub fn explain(
         .filter(|finding| finding.place.file == format!("metadata/{what}.yml"))
         .cloned()
         .collect();
-    let told = App::of(&read, record, tag.unwrap_or(TAG));
+    let told = App::of(&read, record, more);
     match format {
         Format::Json => {
             serde_json::to_writer_pretty(&mut *out, &told.json())?;
@@ -102,6 +112,8 @@ struct App<'a> {
     /// What decides whether it is active.
     state: State,
     poller: Option<Polled<'a>>,
+    /// What is paused that concerns its builds, with the master.
+    pauses: Vec<(&'a str, Pause)>,
 }
 
 /// What there is to say of an active app.
@@ -119,12 +131,23 @@ struct Polled<'a> {
 }
 
 impl<'a> App<'a> {
-    fn of(read: &'a Read, record: &'a Record, tag: &str) -> Self {
+    fn of(read: &'a Read, record: &'a Record, more: &More<'_>) -> Self {
+        let tag = more.tag.unwrap_or(TAG);
         let poller = match record {
             Record::App { id, poller: Ok(poller), .. } => Some(Polled::of(read, id, poller, tag)),
             _ => None,
         };
-        Self { id: record.name(), state: diff::state(record), poller }
+        let id = record.name();
+        let own = format!("app {id}");
+        let masters = read.description.pipeline.masters.keys().map(Name::as_str);
+        let all = more.basedirs.into_iter().flat_map(|basedirs| {
+            let of = |name| pause::paused(&basedirs.join(name)).into_iter().map(move |p| (name, p));
+            masters.clone().flat_map(of)
+        });
+        let concerns =
+            |(_, pause): &(_, Pause)| !pause.what.starts_with("app ") || pause.what == own;
+        let pauses = all.filter(concerns).collect();
+        Self { id, state: diff::state(record), poller, pauses }
     }
 
     fn json(&self) -> serde_json::Value {
@@ -133,6 +156,11 @@ impl<'a> App<'a> {
             "active": self.poller.is_some(),
             "reason": self.state.why,
             "place": self.state.place,
+            "paused": self.pauses.iter().map(|(master, pause)| json!({
+                "master": master,
+                "what": pause.what,
+                "reason": pause.reason,
+            })).collect::<Vec<_>>(),
             "poller": self.poller.as_ref().map(|polled| json!({
                 "source": polled.poller,
                 "shared-with": polled.shared,
@@ -155,12 +183,20 @@ impl<'a> App<'a> {
             Some(span) => format!("{}:{}", self.state.place.file, span.line),
             None => self.state.place.file.clone(),
         };
-        let Some(polled) = &self.poller else {
-            let why = self.state.why.as_deref().unwrap_or("it has no poller");
-            return writeln!(out, "  inactive  {why} ({place})");
-        };
-        writeln!(out, "  active    its update check says so ({place})")?;
-        polled.say(out)
+        match &self.poller {
+            None => {
+                let why = self.state.why.as_deref().unwrap_or("it has no poller");
+                writeln!(out, "  inactive  {why} ({place})")?;
+            }
+            Some(polled) => {
+                writeln!(out, "  active    its update check says so ({place})")?;
+                polled.say(out)?;
+            }
+        }
+        for (master, pause) in &self.pauses {
+            writeln!(out, "  paused    on `{master}`: {}", pause.line())?;
+        }
+        Ok(())
     }
 }
 
@@ -185,8 +221,7 @@ impl<'a> Polled<'a> {
         let starts = masters.iter().flat_map(|(master, content)| {
             let waiting = content.schedulers.iter().filter(|(_, s)| s.on == Trigger::AppSource);
             waiting.map(|(name, scheduler)| {
-                let builders =
-                    scheduler.builders.iter().map(fdroid_bb::config::Name::as_str).collect();
+                let builders = scheduler.builders.iter().map(Name::as_str).collect();
                 let quiet_time =
                     scheduler.quiet_time.as_ref().map(fdroid_bb::config::Duration::as_secs);
                 (master.as_str(), name.as_str(), builders, quiet_time)

@@ -139,11 +139,12 @@ fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
             apply::rollback(number, list, &masters, out, err)
         }
         Command::Apps { strictness, format } => apps::list(&inputs, &strictness, format, out, err),
-        Command::Explain { what, name: Some(name), tag: _, format } => {
+        Command::Explain { what, name: Some(name), tag: _, basedirs: _, format } => {
             described::explain(&inputs, &what, &name, format, out, err)
         }
-        Command::Explain { what, name: None, tag, format } => {
-            explain::explain(&inputs, &what, tag.as_deref(), format, out, err)
+        Command::Explain { what, name: None, tag, basedirs, format } => {
+            let more = explain::More { tag: tag.as_deref(), basedirs: basedirs.as_deref() };
+            explain::explain(&inputs, &what, &more, format, out, err)
         }
         Command::Graph { format } => graph(&inputs, format, out, err),
         Command::Capacity { format } => capacity::capacity(&inputs, format, out, err),

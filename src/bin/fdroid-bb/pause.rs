@@ -132,20 +132,7 @@ fn put(path: &Path, reason: &str) -> io::Result<()> {
 /// Says what is paused.
 fn tell(pipeline: &Pipeline, what: &Paused, out: &mut dyn Write) -> Result<(), Stop> {
     for (master, basedir) in basedirs(pipeline, what)? {
-        let mut lines: Vec<String> = fs::read_dir(basedir.join(FOLDER))
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| {
-                let name = entry.file_name().to_string_lossy().replacen('-', " ", 1);
-                let reason = fs::read_to_string(entry.path()).unwrap_or_default();
-                match reason.trim() {
-                    "" => shown(&name),
-                    reason => format!("{}: {}", shown(&name), shown(reason)),
-                }
-            })
-            .collect();
-        lines.sort();
+        let mut lines: Vec<String> = paused(&basedir).iter().map(Pause::line).collect();
         if lines.is_empty() {
             lines.push("nothing".to_owned());
         }
@@ -154,4 +141,35 @@ fn tell(pipeline: &Pipeline, what: &Paused, out: &mut dyn Write) -> Result<(), S
         }
     }
     Ok(())
+}
+
+/// What is paused on a master.
+pub struct Pause {
+    /// `everything`, `app APPID` or `builder NAME`.
+    pub what: String,
+    /// In one line; empty if none is known.
+    pub reason: String,
+}
+
+impl Pause {
+    /// For a person.
+    pub fn line(&self) -> String {
+        match self.reason.as_str() {
+            "" => shown(&self.what),
+            reason => format!("{}: {}", shown(&self.what), shown(reason)),
+        }
+    }
+}
+
+/// All that is paused on the master of this base directory, in order.
+pub fn paused(basedir: &Path) -> Vec<Pause> {
+    let entries = fs::read_dir(basedir.join(FOLDER)).into_iter().flatten().flatten();
+    let mut found: Vec<Pause> = entries
+        .map(|entry| Pause {
+            what: entry.file_name().to_string_lossy().replacen('-', " ", 1),
+            reason: fs::read_to_string(entry.path()).unwrap_or_default().trim().to_owned(),
+        })
+        .collect();
+    found.sort_by(|a, b| a.what.cmp(&b.what));
+    found
 }
