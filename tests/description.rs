@@ -45,6 +45,14 @@ fn tables_are_merged_and_all_else_is_replaced() {
 }
 
 #[test]
+fn a_key_is_told_as_toml_writes_it() {
+    let sandbox = on_top("[builders.look.env]\n\"a.b\" = \"1\"\n");
+    sandbox.put("overlay.toml", "[builders.look.env]\n\"a.b\" = \"1\"\n");
+    let run = sandbox.run(&["check", "--overlay", "overlay.toml"]);
+    assert!(run.stderr.contains("`builders.look.env.\"a.b\"` has this value"), "{}", run.seen());
+}
+
+#[test]
 fn what_stands_between_braces_is_one_value() {
     let sandbox = on_top(
         "[schedulers.news]\non = { daily = \"02:30\" }\n[builders.look]\nproperties = {}\nsteps = [{ run = [\"true\"] }]\n",

@@ -78,7 +78,7 @@ fn inside(document: &Document<'_>, value: &Node<'_>, way: &str, keys: &str, line
 }
 
 /// A key as TOML writes it.
-fn key(name: &str) -> String {
+pub(super) fn key(name: &str) -> String {
     let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     if !name.is_empty() && name.chars().all(is_bare) { name.to_owned() } else { quoted(name) }
 }

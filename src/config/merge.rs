@@ -6,6 +6,7 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::described::key as in_toml;
 use super::document::Texts;
 use super::sources::Sources;
 use super::tree::{Node, table, table_mut};
@@ -106,8 +107,8 @@ impl<'t> Merge<'_, 't> {
             (DeValue::Table(mut merged), DeValue::Table(changes)) if !is_whole => {
                 for (key, change) in changes {
                     let way = match way {
-                        "" => key.get_ref().to_string(),
-                        way => format!("{way}.{}", key.get_ref()),
+                        "" => in_toml(key.get_ref()),
+                        way => format!("{way}.{}", in_toml(key.get_ref())),
                     };
                     let Some((old_key, old)) = merged.remove_entry(key.get_ref().as_ref()) else {
                         merged.insert(key, change);
