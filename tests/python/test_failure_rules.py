@@ -157,6 +157,18 @@ TOLD_OF_THE_SOURCE = [
         ),
     ),
     (
+        "Cloning into 'core'...\nfatal: remote error: upload-pack: not our ref 12ab\n"
+        "fatal: Fetched in submodule path 'core', but it did not contain 12ab.\n",
+        ("commit is missing", "fatal: remote error: upload-pack: not our ref 12ab"),
+    ),
+    (
+        "error: Server does not allow request for unadvertised object 12ab\n",
+        (
+            "commit is missing",
+            "error: Server does not allow request for unadvertised object 12ab",
+        ),
+    ),
+    (
         "Found     gradleVersion = x\nNo hash for gradle version 99.1! Exiting...\n",
         ("machine lacks something", "No hash for gradle version 99.1! Exiting..."),
     ),
