@@ -32,6 +32,9 @@ ROOT = Path(__file__).resolve().parents[2]
 TEMPLATES = ROOT / "templates"
 _HERE = Path(__file__).resolve().parent
 
+# What Buildbot says of a build that it tries again.
+RETRY = 5
+
 # A proxy that refuses everything: what a test does not serve itself, it cannot reach.
 _NOWHERE = "http://127.0.0.1:9"
 NO_INTERNET = {
@@ -117,15 +120,29 @@ PATIENCE = 900
 def wait_for(what: str, probe: Callable[[], T], seconds: float = PATIENCE) -> T:
     """What `probe` gives once it gives something true.
 
-    Less than PATIENCE is not waited: that it happens sooner is for a test to assert.
+    Less than PATIENCE is not waited: that it happens sooner is for a test to assert. What takes
+    long is asked for less often, for to answer costs a master time that others need.
     """
     seconds = max(seconds, PATIENCE)
-    end = time.monotonic() + seconds
+    began = time.monotonic()
     while not (found := probe()):
-        if time.monotonic() > end:
+        waited = time.monotonic() - began
+        if waited > seconds:
             raise AssertionError(f"waited {seconds:g} s in vain for {what}")
-        time.sleep(0.05)
+        time.sleep(min(max(0.05, waited / 20), 0.5))
     return found
+
+
+def ended(builds: Callable[[], Sequence[dict[str, Any]]], seconds: float) -> dict[str, Any]:
+    """The first of these builds that is complete and is not tried again."""
+
+    def found() -> dict[str, Any] | None:
+        complete = (build for build in builds() if build["complete"])
+        return next((build for build in complete if build["results"] != RETRY), None)
+
+    build = wait_for("a build that is not tried again", found, seconds)
+    assert build is not None
+    return build
 
 
 def apart(command: Sequence[str], addresses: Sequence[str] = ()) -> list[str]:

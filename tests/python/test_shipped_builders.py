@@ -23,7 +23,7 @@ import pytest
 from gitlab import GitLab
 from masters import ROOT, Master, free_ports, put_secrets, wait_for
 from other_user import files, readable
-from program import PROGRAM, generate
+from program import PROGRAM, fdroid_bb, generate
 from real_machine import IN_CONTAINER, docker
 from repositories import Server
 from shipped import PUSH, SCRIPT, Source, beside_masters, fdroiddata, polled, site
@@ -305,6 +305,19 @@ def test_what_a_build_gives_is_one_set_and_another_build_replaces_it(verifying: 
         }
         assert list(built.parent.iterdir()) == [built]
         (built / "unsigned/of.another.build").touch()
+
+
+def test_the_time_of_a_report_is_kept_to_its_last_digit(tmp_path: Path) -> None:
+    # With one that is off by a digit, the same report would count as another.
+    report = {
+        "local": {"packageName": "org.example", "versionCode": 1, "timestamp": 1796125751.1921659},
+        "verified": True,
+    }
+    (tmp_path / "org.example_1.apk.json").write_text(json.dumps({"1796125751.1921659": report}))
+    for _ in range(2):
+        fdroid_bb("verified", "--reports", tmp_path, "org.example:1")
+    verified = json.loads((tmp_path / "verified.json").read_text())
+    assert verified["packages"] == {"org.example": [report]}
 
 
 def test_a_published_version_is_verified_and_the_report_is_kept(verifying: Shipped) -> None:

@@ -23,7 +23,7 @@ import pytest
 
 from conftest import BARE_BOX
 from fdroid_bb.machines.vagrant import STARTS_AT_ONCE
-from masters import PATIENCE, wait_for
+from masters import PATIENCE, RETRY, wait_for
 from vagrants import Vagrants, destroy, domains, virsh, volumes
 
 # Fails where an earlier build has been.
@@ -39,7 +39,6 @@ CHECKPOINT = """\
 </domaincheckpoint>
 """
 
-RETRY = 5
 SMALL: dict[str, Any] = {"memory": 320, "cpus": 1}
 
 
@@ -307,7 +306,7 @@ def test_a_box_without_a_worker_gets_one(
 
 def test_a_box_without_a_worker_says_so(tmp_path: Path, vagrant_libvirt: None) -> None:
     with Vagrants(tmp_path, snapshot=False, **SMALL | {"box": BARE_BOX}) as vagrants:
-        build = vagrants.build()
+        build = vagrants.attempt()
         assert build["results"] == RETRY
         said = vagrants.machine_log(build)
         assert "the box has neither bbworker nor buildbot-worker: put one into it" in said
@@ -356,7 +355,7 @@ def test_a_vagrant_that_fails_has_its_words_in_the_builds_log(
     docker: Vagrants, fault: str, words: str
 ) -> None:
     docker.fault("up", fault)
-    build = docker.build()
+    build = docker.attempt()
     assert build["results"] == RETRY
     said = docker.machine_log(build)
     assert "did not start: vagrant up --provider=docker: " in said
@@ -372,7 +371,7 @@ def test_a_vagrant_that_hangs_is_ended(tmp_path: Path, vagrant_docker: None) -> 
         # Deaf to the polite signal, and with a child that no other test has.
         sleep = f"sleep 1000.{os.getpid()}"
         vagrants.fault("up", f"trap '' TERM; echo Waiting for nothing...; {sleep}; {sleep}\n")
-        build = vagrants.build(seconds=60)
+        build = vagrants.attempt(seconds=60)
         assert build["results"] == RETRY
         said = vagrants.machine_log(build)
         assert "not ready after 20 seconds: vagrant up --provider=docker / Waiting for" in said
@@ -397,7 +396,7 @@ def test_a_build_that_is_cancelled_while_its_machine_starts_ends_at_once(docker:
 
 def test_a_worker_that_does_not_come_up_is_noticed_at_once(docker: Vagrants) -> None:
     docker.fault("ssh", "echo no python3 here; exit 3\n")
-    build = docker.build(seconds=60)
+    build = docker.attempt(seconds=60)
     assert build["results"] == RETRY
     said = docker.machine_log(build)
     words = "the connection to the machine ended: ssh: status 3 / no python3 here"
@@ -415,7 +414,7 @@ def test_what_vagrant_says_beside_the_access_is_not_in_its_way(docker: Vagrants)
     # Nor is a connection that fails taken for a box without a worker.
     count = len(docker.builds())
     docker.fault("ssh-config", "\"$@\" | sed 's/Port .*/Port 1/'")
-    build = docker.build()
+    build = docker.attempt()
     assert build["results"] == RETRY
     words = "did not start: ssh into the machine: status 255 / ssh: connect to host "
     assert words in docker.said_of_machine(build)
@@ -475,7 +474,7 @@ def test_a_full_disk_is_told_and_got_over(tmp_path: Path, vagrant_docker: None) 
         subprocess.run(mount, check=True)
         try:
             (folder / "filler").write_bytes(b"x" * 60_000)
-            build = vagrants.build()
+            build = vagrants.attempt()
             assert build["results"] == RETRY
             assert "No space left on device" in vagrants.machine_log(build)
         finally:
