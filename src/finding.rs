@@ -108,7 +108,9 @@ impl Excerpt {
             if i == column {
                 start = Some(text.len());
             }
-            let visible = c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric();
+            // A command to GitHub begins so, wherever it stands in a line of output.
+            let is_command = c == '[' && text.ends_with("##");
+            let visible = !is_command && (c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric());
             text.push(if visible { c } else { '\u{fffd}' });
             if i < column + (span.length.max(1) as usize) {
                 end = text.len();
@@ -213,6 +215,9 @@ codes! {
     /// A file of `metadata/` whose name is no application id.
     AppIdInvalid = "app-id-invalid", Warning,
         "Name the file as the app is named: letters, digits, `_` and `.`, then `.yml`.";
+    /// An application id that differs from another one by capitals alone.
+    AppIdsAlike = "app-ids-alike", Warning,
+        "Rename one of the two, or find out who means to be taken for whom: to many file systems, and to most people, they are one.";
     /// A file that is larger than any honest one.
     FileTooLarge = "file-too-large", Warning,
         "Take out what does not belong into metadata, or old builds.";

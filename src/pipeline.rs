@@ -160,6 +160,8 @@ pub struct Builder {
     pub properties: BTreeMap<Name, Property>,
     /// Their names, as they are declared one after the other.
     pub order: Vec<Name>,
+    /// How long its builds are kept, if not as long as those of others.
+    pub keep: Option<Duration>,
     /// The property by which its builds are shown.
     pub page: Option<Name>,
     /// The properties by which waiting requests are compared.

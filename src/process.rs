@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use crate::text::printed;
+
 /// How often a process is looked at: soon at first, then less and less often.
 const LOOK: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 
@@ -53,13 +55,13 @@ pub fn run_unless(
     }
 }
 
-/// The end of what was printed.
+/// The end of what was printed, fit to be shown.
 fn last(mut output: File) -> io::Result<String> {
     let mut text = Vec::new();
     let start = output.metadata()?.len().saturating_sub(MOST_OUTPUT);
     output.seek(io::SeekFrom::Start(start))?;
     output.read_to_end(&mut text)?;
-    Ok(String::from_utf8_lossy(&text).trim().to_owned())
+    Ok(printed(String::from_utf8_lossy(&text).trim()))
 }
 
 /// How a process ends; if it does not do so within `patience`, or `is_over` says so, it is killed

@@ -42,7 +42,7 @@ fn a_file_edited_by_hand_is_named_and_shown_as_text() {
          main/master.cfg: edited by hand, so what it does is not analysed\n      \
          --- old\n      \
          +++ new\n      \
-         @@ -22,5 +22,5 @@\n       \
+         @@ -23,5 +23,5 @@\n       \
          c = BuildmasterConfig = {}\n       \
          \n      \
          -c[\"title\"] = \"\\u{1b}[31m\" + f(1)\n      \

@@ -11,12 +11,13 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use common::{DESCRIPTION, PROJECT, Run, Sandbox};
 use fdroid_bb::compile;
-use fdroid_bb::config::{Source, Sources};
+use fdroid_bb::config::{PropertyType, Scalar, Source, Sources};
 use fdroid_bb::finding::{Code, Severity};
 use insta::assert_snapshot;
 use proptest::prelude::*;
@@ -201,6 +202,18 @@ proptest! {
                     prop_assert!(!finding.message.is_empty() && !finding.help.is_empty(), "{finding:?}");
                 }
             }
+        }
+    }
+}
+
+/// The runtime's tests read the same cases.
+#[test]
+fn property_types() {
+    let text = fs::read_to_string(Path::new(PROJECT).join("tests/property_types.json")).unwrap();
+    let cases: BTreeMap<String, Vec<(PropertyType, Scalar)>> = serde_json::from_str(&text).unwrap();
+    for (kind, cases) in cases {
+        for (type_, value) in cases {
+            assert_eq!(type_.rule().accepts(&value), kind == "good", "{type_:?} {value:?}");
         }
     }
 }

@@ -16,7 +16,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 const LAYERS: &[(&str, &str)] = &[
     // What knows nothing of F-Droid.
     ("text", ""),
-    ("process", ""),
+    ("process", "text"),
     ("finding", ""),
     ("pattern", ""),
     ("remote", ""),
@@ -47,7 +47,7 @@ const LAYERS: &[(&str, &str)] = &[
         "diff",
         "buildbot compile config fdroid finding load lower model pipeline render resolve text write",
     ),
-    ("apply", "diff model pipeline process render write"),
+    ("apply", "diff model pipeline process render text write"),
     ("submit", "fdroid finding load parse process text"),
     ("publish", "fdroid parse process text"),
     ("verified", "fdroid"),

@@ -51,6 +51,7 @@ def start(source: Path, basedir: Path) -> subprocess.Popen[bytes]:
     """Lay out a master whose configuration stays where the compiler wrote it, and start it."""
     config = source / "master.cfg"
     if not (basedir / "buildbot.tac").exists():
+        basedir.mkdir(mode=0o700, parents=True, exist_ok=True)
         create = [BUILDBOT, "create-master", "-q", "--config", str(config.resolve()), str(basedir)]
         subprocess.run(create, check=True)
     # Before the next command, which loads master.cfg: Buildbot looks for the folder at once.

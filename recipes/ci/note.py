@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Put a text on a merge request as one note, which later runs update.
+"""Put a text on a merge request as one note of one's own, which later runs update.
 
     note.py FILE
 
@@ -23,6 +23,9 @@ from typing import Any
 # By this the note is found again. Readers do not see it.
 MARK = "<!-- fdroid-bb diff -->"
 
+# `github-actions[bot]`, whose number is the same everywhere on github.com.
+ACTIONS = 41898282
+
 # As many as both hand out at a time.
 PAGE = 100
 
@@ -33,7 +36,10 @@ LONGEST = 65_000
 class Host:
     """The notes of one merge request."""
 
-    def __init__(self, notes: str, note: str, update: str, headers: dict[str, str]) -> None:
+    def __init__(
+        self, user: str, notes: str, note: str, update: str, headers: dict[str, str]
+    ) -> None:
+        self.user = user
         self.notes = notes
         self.note = note
         self.update = update
@@ -56,10 +62,23 @@ class Host:
                 return
             page += 1
 
+    def myself(self) -> Any:
+        """The user whose token it is."""
+        try:
+            return self.ask("GET", self.user)["id"]
+        except urllib.error.HTTPError as e:
+            # The token that GitHub makes for a job may not ask; it is this user's.
+            if e.code == 403 and self.update == "PATCH":
+                return ACTIONS
+            raise
+
     def put(self, text: str) -> str:
         """Write the note, or write it anew; what was done."""
+        myself = self.myself()
         for note in self.all():
-            if MARK in note["body"]:
+            author = note.get("author") or note.get("user") or {}
+            # Anybody can write the mark.
+            if MARK in note["body"] and author.get("id") == myself:
                 if note["body"] == text:
                     return "is up to date"
                 self.ask(self.update, f"{self.note}/{note['id']}", {"body": text})
@@ -73,10 +92,13 @@ def host(env: dict[str, str]) -> Host:
     if "GITHUB_REPOSITORY" in env:
         api = f"{env['GITHUB_API_URL']}/repos/{env['GITHUB_REPOSITORY']}/issues"
         headers = {"Authorization": f"Bearer {env['GITHUB_TOKEN']}"}
-        return Host(f"{api}/{env['PULL_REQUEST']}/comments", f"{api}/comments", "PATCH", headers)
+        user = f"{env['GITHUB_API_URL']}/user"
+        notes = f"{api}/{env['PULL_REQUEST']}/comments"
+        return Host(user, notes, f"{api}/comments", "PATCH", headers)
     api = f"{env['CI_API_V4_URL']}/projects/{env['CI_PROJECT_ID']}/merge_requests"
     notes = f"{api}/{env['CI_MERGE_REQUEST_IID']}/notes"
-    return Host(notes, notes, "PUT", {"PRIVATE-TOKEN": env["FDROID_BB_TOKEN"]})
+    headers = {"PRIVATE-TOKEN": env["FDROID_BB_TOKEN"]}
+    return Host(f"{env['CI_API_V4_URL']}/user", notes, notes, "PUT", headers)
 
 
 def main() -> int:

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::{self, Read as _, Seek as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use rustix::process::Pid;
 use serde::Deserialize;
 
 use super::health::Health;
+use super::refusal::Refusal;
+use crate::text::{printed, visible};
 
 /// What `live.py` writes into a base directory.
 const LIVE: &str = "fdroid-bb-live.json";
@@ -85,6 +88,28 @@ impl Basedir {
             .collect()
     }
 
+    /// An error unless the base directory is the caller's own and closed to all others.
+    pub(super) fn guard(&self) -> Result<(), Refusal> {
+        let system = |error| Refusal::System { what: format!("look at `{}`", self.shown()), error };
+        let found = fs::metadata(&self.path).map_err(system)?;
+        let (owner, user) = (found.uid(), rustix::process::geteuid().as_raw());
+        let master = || self.name.clone();
+        if owner != user {
+            let named = |id| if id == 0 { "root".to_owned() } else { format!("user {id}") };
+            let (owner, user) = (named(owner), named(user));
+            return Err(Refusal::Foreign { master: master(), owner, user });
+        }
+        let mode = found.mode() & 0o777;
+        if mode & 0o077 != 0 {
+            return Err(Refusal::Open { master: master(), path: self.shown(), mode });
+        }
+        Ok(())
+    }
+
+    fn shown(&self) -> String {
+        visible(&self.path.to_string_lossy())
+    }
+
     /// The master's process, if it runs: as `twistd.pid` has it, which a master in the foreground
     /// does not write, or as the master itself said.
     #[must_use]
@@ -140,7 +165,7 @@ impl Basedir {
         let text = String::from_utf8_lossy(&bytes);
         let said = text.lines().map(|line| line.split_once("] ").map_or(line, |(_, said)| said));
         let lines: Vec<&str> = said.filter(|line| read.is_ok() && !line.is_empty()).collect();
-        lines.get(lines.len().saturating_sub(LAST_LINES)..).unwrap_or_default().join("\n")
+        printed(&lines.get(lines.len().saturating_sub(LAST_LINES)..).unwrap_or_default().join("\n"))
     }
 
     /// What the process that runs says of its configuration; `None` before it has said anything.

@@ -86,6 +86,7 @@ pub fn apply(
     let old = OutputSet::load(&folder).map_err(|error| unchanged(error.into()))?;
     let old_provenance = kept::provenance(&folder);
     check(new.set).map_err(unchanged)?;
+    masters.iter().try_for_each(Basedir::guard).map_err(unchanged)?;
     let mut told = Vec::new();
     let mut work = Vec::new();
     for master in masters {

@@ -11,6 +11,30 @@ pub enum Refusal {
     /// It does not run at all.
     #[error("the master `{0}` does not run")]
     Down(String),
+    /// Other users can enter its base directory.
+    #[error(
+        "other users can enter `{path}` (mode {mode:04o}), where the master `{master}` has passwords \
+         and the key of logins"
+    )]
+    Open {
+        /// The master.
+        master: String,
+        /// Its base directory.
+        path: String,
+        /// The permissions of that.
+        mode: u32,
+    },
+    /// Somebody else is the one who runs it: its `buildbot.tac` would run as who asks, and what it
+    /// writes would be theirs.
+    #[error("the base directory of the master `{master}` is of {owner}, and this is run by {user}")]
+    Foreign {
+        /// The master.
+        master: String,
+        /// The user whose base directory it is, such as `user 1000`.
+        owner: String,
+        /// The user who asks.
+        user: String,
+    },
     /// Only a restart makes it do so.
     #[error("the master `{master}` must be started again: {why}")]
     Restart {

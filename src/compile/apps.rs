@@ -13,7 +13,7 @@ use super::{Description, Metadata, Record};
 use crate::cache::{self, Known, News, Settings};
 use crate::config::{Glob, Path, Trigger};
 use crate::fdroid::outline::SrclibOutline;
-use crate::finding::{Code, Finding};
+use crate::finding::{Code, Finding, Place};
 use crate::load::{self, File, METADATA, Reader, SRCLIBS, Tree};
 use crate::parse;
 use crate::pipeline::Pipeline;
@@ -102,12 +102,36 @@ pub fn apps(
     records.sort_by(|a, b| a.name().cmp(b.name()));
     findings.extend(tree.finding.clone());
     let mut apps = Metadata { records, srclibs, findings };
+    apps.findings.extend(alike(&apps.records));
     let mut of_all = unused_overrides(&description.pipeline, &apps.records);
     of_all.extend(poll_load(description, &apps));
     description.sources.quote(&mut of_all);
     apps.findings.extend(of_all);
     apps.findings.sort_by(|a, b| a.place.cmp(&b.place));
     Ok(apps)
+}
+
+/// Application ids that differ from one before them by capitals alone. `records` are in order.
+fn alike(records: &[Record]) -> Vec<Finding> {
+    let ids = || records.iter().filter(|record| matches!(record, Record::App { .. }));
+    let is_capital = |record: &&Record| record.name().bytes().any(|b| b.is_ascii_uppercase());
+    let mut capitals: BTreeMap<String, &str> = BTreeMap::new();
+    let mut findings = Vec::new();
+    for id in ids().filter(is_capital).map(Record::name) {
+        let small = id.to_ascii_lowercase();
+        let found = records.binary_search_by(|record| record.name().cmp(&small));
+        let plain = found.ok().and_then(|at| records.get(at)).map(Record::name);
+        if let Some(other) = plain.or(capitals.get(&small).copied()) {
+            findings.push(Finding::new(
+                Code::AppIdsAlike,
+                Place::file(format!("{METADATA}/{id}.yml")),
+                format!("`{id}` and `{other}` differ by capitals alone"),
+                "rename one of the two, unless both are well known",
+            ));
+        }
+        capitals.entry(small).or_insert(id);
+    }
+    findings
 }
 
 /// Hosts that are asked more often than they should be.

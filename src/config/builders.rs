@@ -67,6 +67,8 @@ pub struct Builder {
     /// The workers that may run it. They say which master it belongs to.
     #[schemars(length(min = 1), with = "Vec<WorkerName>")]
     pub workers: Vec<Name>,
+    /// How long its builds are kept from their end, if not as long as its master keeps builds.
+    pub keep: Option<Duration>,
     /// The properties its steps use as `{name}`. They come from outside, and are checked before
     /// anything else runs.
     #[serde(default)]

@@ -88,6 +88,9 @@ pub struct DockerWorker {
     pub volumes: Vec<String>,
     /// The most memory it may use.
     pub memory: Option<Size>,
+    /// The most processors it may use.
+    #[schemars(range(min = 1, max = 1_000))]
+    pub cpus: Option<u16>,
     /// The most processes it may have.
     #[schemars(range(min = 1, max = 100_000))]
     pub processes: Option<u32>,

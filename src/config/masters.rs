@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::login::Login;
 use super::scalars::{Secret, TextOrSecret};
-use super::values::{AbsoluteFile, Duration, Listen, Name, WebUrl};
+use super::values::{AbsoluteFile, Duration, Listen, Name, Size, WebUrl};
 
 /// A Buildbot master.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -44,6 +44,29 @@ pub struct Master {
     /// Its web pages.
     #[serde(default)]
     pub web: Web,
+    /// The most that one command on a worker may print; then it is ended, and its build fails.
+    #[serde(default = "default_max_output")]
+    pub max_output: Size,
+    /// How long it keeps what has ended.
+    #[serde(default)]
+    pub keep: Keep,
+}
+
+/// How long a master keeps what has ended, from its end.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Keep {
+    /// The text of logs.
+    pub logs: Duration,
+    /// Builds, with all that belongs to them, and the changes that led to them. `keep` of a builder
+    /// says otherwise for its own builds.
+    pub builds: Duration,
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        Self { logs: Duration::from_hours(90 * 24), builds: Duration::from_hours(365 * 24) }
+    }
 }
 
 /// Where changes are submitted with `buildbot sendchange`.
@@ -59,7 +82,8 @@ pub struct Submit {
     pub password: Option<Secret>,
     /// Where the master writes the password for those that submit on its own machine, in a folder
     /// that only its user can look into. fdroidserver reads
-    /// `/tmp/fdroid-buildbot-sendchange/passwd`.
+    /// `/tmp/fdroid-buildbot-sendchange/passwd`, a place that anybody can take first: let that be a
+    /// link to a folder of the master's, as `recipes/fdroid-bb.tmpfiles` makes it.
     pub password_file: Option<AbsoluteFile>,
 }
 
@@ -154,6 +178,10 @@ fn default_worker_listen() -> Listen {
 
 fn default_submit() -> Listen {
     Listen::loopback(9999)
+}
+
+fn default_max_output() -> Size {
+    Size::from_mib(64)
 }
 
 fn default_secrets() -> String {

@@ -387,6 +387,12 @@ impl Duration {
 }
 
 impl Size {
+    /// A whole number of MiB, for defaults.
+    #[must_use]
+    pub(super) fn from_mib(amount: u64) -> Self {
+        Self(amount)
+    }
+
     /// The amount in MiB, at least 1.
     #[must_use]
     pub(crate) fn as_mib(&self) -> i64 {

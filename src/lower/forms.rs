@@ -4,6 +4,7 @@ use super::scalar;
 use crate::buildbot::python::{Call, Expr};
 use crate::config::{Name, Path, Property, PropertyType, Scalar};
 use crate::pipeline::{Builder, Master, Scheduler};
+use crate::resolve::SENT_PROPERTIES;
 
 /// The one codebase with nothing to fill in: what is built is told by the properties.
 pub(super) fn no_codebase() -> Expr {
@@ -27,7 +28,9 @@ pub(super) fn parameters(master: &Master, path: &Path, scheduler: &Scheduler) ->
     let mut fields: Vec<(&Name, &Property, Path)> = Vec::new();
     for (builder, content) in &builders {
         let path = Path::root("builders").key(builder.as_str()).key("properties");
-        for name in content.order.iter().filter(|name| !content.sets(name)) {
+        // Buildbot gives these by the codebase.
+        let is_sent = |name: &Name| SENT_PROPERTIES.contains(&name.as_str());
+        for name in content.order.iter().filter(|name| !content.sets(name) && !is_sent(name)) {
             if let Some(property) = content.properties.get(name)
                 && fields.iter().all(|(known, ..)| *known != name)
             {

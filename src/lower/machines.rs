@@ -103,18 +103,20 @@ fn docker(path: &Path, name: &str, kind: &DockerWorker, listen: &Listen) -> Call
     limit("network_mode", "network", kind.network.as_deref().map(Expr::from));
     let memory = kind.memory.as_ref().map(|memory| format!("{}m", memory.as_mib()).into());
     limit("mem_limit", "memory", memory);
+    // Docker counts in thousand millionths.
+    let cpus = kind.cpus.map(|number| (i64::from(number) * 1_000_000_000).into());
+    limit("nano_cpus", "cpus", cpus);
     limit("pids_limit", "processes", kind.processes.map(|number| i64::from(number).into()));
     let volumes =
         (!kind.volumes.is_empty()).then(|| Expr::list(kind.volumes.iter().map(String::as_str)));
     let master_host = kind.master_host.as_deref();
     let master_host = master_host.map(|host| Expr::from(host).at(path.key("master-host")));
-    let class = if kind.tls.is_some() { "TlsDockerWorker" } else { "worker.DockerLatentWorker" };
     let tls = kind.tls.as_ref().map(|tls| {
         let path = path.key("tls");
         let files = [("ca", &tls.ca), ("cert", &tls.cert), ("key", &tls.key)];
         Expr::tuple(files.map(|(key, file)| Expr::from(file.as_str()).at(path.key(key))))
     });
-    let call = Call::new(class)
+    let call = Call::new("ContainerWorker")
         .arg(name)
         .arg(Expr::None)
         .kwarg_at("docker_host", path.key("host"), kind.host.as_str())

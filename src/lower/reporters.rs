@@ -15,7 +15,8 @@ pub(super) fn services(pipeline: &Pipeline, name: &Name, master: &Master) -> Vec
     let mut objects = vec![
         object(path.clone(), "fdroid-bb", live),
         object(path.clone(), "output", output),
-        object(path, "pauses", Call::new("Pauses")),
+        object(path.clone(), "pauses", Call::new("Pauses")),
+        object(path.key("keep"), "retention", retention(&path.key("keep"), master)),
     ];
     objects.extend(pipeline.failures.as_ref().map(failures::service));
     for (name, reporter) in &master.reporters {
@@ -34,6 +35,19 @@ pub(super) fn services(pipeline: &Pipeline, name: &Name, master: &Master) -> Vec
         objects.extend(calls.map(|call| object(path.clone(), name.as_str(), call)));
     }
     objects
+}
+
+fn retention(path: &Path, master: &Master) -> Call {
+    let keep = &master.settings.keep;
+    let own = master.builders.iter().filter_map(|(name, builder)| {
+        let path = Path::root("builders").key(name.as_str()).key("keep");
+        Some((name.as_str(), Expr::from(builder.keep.as_ref()?.as_secs()).at(path)))
+    });
+    let own: Vec<(&str, Expr)> = own.collect();
+    Call::new("Retention")
+        .kwarg_at("logs", path.key("logs"), keep.logs.as_secs())
+        .kwarg_at("builds", path.key("builds"), keep.builds.as_secs())
+        .kwarg_opt("builders", (!own.is_empty()).then(|| Expr::dict(own)))
 }
 
 /// Beside the master's own folder, and the same for no two masters.

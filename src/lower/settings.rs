@@ -29,6 +29,8 @@ pub(super) fn settings(path: &Path, master: &Master) -> Vec<Object> {
     // Buildbot's own rule would merge requests for two versions of an app into one build.
     set("collapseRequests", false.into());
     set("select_next_worker", Expr::name("next_worker"));
+    let most = Expr::from(settings.max_output.as_mib() << 20).at(path.key("max-output"));
+    set("logMaxSize", most);
     let database = text_or_secret(&settings.database).at(path.key("database"));
     set("db", Expr::dict([("db_url", database)]));
     let port = Expr::from(endpoint(&settings.worker_listen)).at(path.key("worker-listen"));

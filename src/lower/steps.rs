@@ -104,7 +104,9 @@ fn metadata_url(pipeline: &Pipeline) -> String {
 /// the properties.
 fn check_properties(path: &Path, builder: &Builder) -> Option<Expr> {
     let properties = &builder.properties;
-    if properties.is_empty() {
+    // A checkout is of the commit and branch that the change names, which are looked at too.
+    let has_checkout = builder.steps.iter().any(|step| matches!(step.action, Action::Checkout(_)));
+    if properties.is_empty() && !has_checkout {
         return None;
     }
     let types = properties.iter().map(|(name, property)| {

@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::templates::Templates;
-use crate::config::{self, Branch, Builder, Folder, Path, Revision};
+use crate::config::{self, Branch, Builder, Folder, Path, PropertyUse, Revision};
 use crate::finding::Code;
 use crate::pipeline::Checkout;
 
@@ -18,8 +18,8 @@ pub(super) fn resolve(
         None => (fdroiddata.url.url().as_str(), fdroiddata.branch.as_str()),
     };
     let branch = checkout.branch.as_ref().map_or(branch, Branch::as_str);
-    let url = templates.safe(&path.key("url"), url);
-    let branch = templates.safe(&path.key("branch"), branch);
+    let url = templates.one(&path.key("url"), url, PropertyUse::Url);
+    let branch = templates.one(&path.key("branch"), branch, PropertyUse::Branch);
     if checkout.depth.is_some() && checkout.revision == Revision::Change {
         templates.context.at_value(
             Code::ConfigValue,

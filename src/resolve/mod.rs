@@ -15,9 +15,10 @@ mod output;
 mod properties;
 mod reporters;
 mod running;
+mod shell;
 mod step_name;
 mod steps;
 mod templates;
 mod web;
 
-pub(crate) use properties::PACKAGE_NAME;
+pub(crate) use properties::{PACKAGE_NAME, SENT_PROPERTIES};

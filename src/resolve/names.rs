@@ -55,6 +55,7 @@ pub fn resolve(
                 .collect(),
             properties: builder.properties.clone(),
             order: forms::resolve(&mut context, name, builder),
+            keep: builder.keep.clone(),
             page: builder.page.clone(),
             collapse: builder.collapse.clone(),
             locks: builder.locks.clone(),

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use super::context::Context;
 use crate::config::{self, Builder, Name, Path, PropertyType, Scalar, Trigger};
-use crate::fdroid::AppId;
 use crate::finding::Code;
 
 /// The property that every change in an app's source carries.
@@ -22,6 +21,19 @@ pub(super) const BUILDBOT_PROPERTIES: &[&str] = &[
     "revision",
     "workername",
 ];
+
+/// Those of them that whoever sends a change has written, or who makes a tag: a builder that uses
+/// one declares of which type it must be.
+pub(crate) const SENT_PROPERTIES: &[&str] = &["branch", "project", "revision"];
+
+/// The type that such a property has at its best.
+pub(super) fn usual_type(sent: &str) -> &'static str {
+    match sent {
+        "project" => "app-id",
+        "revision" => "commit",
+        _ => "branch",
+    }
+}
 
 /// Complains of a property that the builder does not declare, or not as of `type_`.
 pub(super) fn check_property(
@@ -78,8 +90,12 @@ pub(super) fn check_given(
         }
     }
     let comes = |property: &Name| match scheduler.on {
-        Trigger::Submitted(_) | Trigger::Force => true,
-        Trigger::AppSource => property.as_str() == PACKAGE_NAME,
+        Trigger::Submitted(_) => true,
+        // Forms have no field for what a source stamp brings.
+        Trigger::Force => !SENT_PROPERTIES.contains(&property.as_str()),
+        Trigger::AppSource => {
+            property.as_str() == PACKAGE_NAME || SENT_PROPERTIES.contains(&property.as_str())
+        }
         // One build for many has the properties of none.
         _ if scheduler.quiet_time.is_some() && scheduler.on.upstream().is_some() => false,
         Trigger::After(ref builder) | Trigger::AfterFailure(ref builder) => config
@@ -139,46 +155,13 @@ pub(super) fn check_condition(
     }
 }
 
-/// What a property of `type_` would be, if `value` is none: the rules of the runtime's
-/// `check_properties.py`.
+/// What a property of `type_` would be, if `value` is none that it may have. A number is written
+/// as one.
 pub(super) fn mismatch(type_: PropertyType, value: &Scalar) -> Option<&'static str> {
-    let hash =
-        |text: &str| (7..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit());
-    let word = |text: &str| {
-        (1..=128).contains(&text.len())
-            && !text.starts_with(['.', '-'])
-            && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
-    };
-    let branch = |text: &str| {
-        text.len() <= 200
-            && text.split('/').all(|part| word(part) && part.strip_suffix(".lock").is_none())
-            && !text.contains("..")
-            && !text.ends_with('.')
-    };
-    let line = |text: &str| text.chars().count() <= 1_000 && !text.starts_with('-');
-    let (fits, expected) = match (type_, value) {
-        (PropertyType::Integer, value) => {
-            (matches!(value, Scalar::Int(0..)), "a whole number from 0")
-        }
-        (PropertyType::Seconds, value) => {
-            (matches!(value, Scalar::Int(1..=604_800)), "seconds, as a whole number to 604800")
-        }
-        (PropertyType::AppId, Scalar::Text(text)) => {
-            (AppId::new(text).is_some(), "an application id")
-        }
-        (PropertyType::Commit, Scalar::Text(text)) => {
-            (hash(text), "a commit: 7 to 64 hexadecimal digits")
-        }
-        (PropertyType::Branch, Scalar::Text(text)) => {
-            (branch(text), "the name of a branch: words with `/` between them")
-        }
-        (PropertyType::Word, Scalar::Text(text)) => {
-            (word(text), "letters, digits, `.`, `_` and `-`, the first no dot or dash")
-        }
-        (PropertyType::Text, Scalar::Text(text)) => {
-            (line(text), "up to 1000 characters, the first no dash")
-        }
-        (_, Scalar::Bool(_) | Scalar::Int(_)) => (false, "a text, in quotes"),
-    };
-    (!fits).then_some(expected)
+    let rule = type_.rule();
+    match value {
+        Scalar::Text(_) if rule.is_number() => Some(&rule.means),
+        Scalar::Bool(_) | Scalar::Int(_) if !rule.is_number() => Some("a text, in quotes"),
+        value => (!rule.accepts(value)).then_some(&rule.means),
+    }
 }

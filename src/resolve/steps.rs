@@ -7,7 +7,9 @@ use super::properties::check_property;
 use super::step_name::name_of;
 use super::templates::Templates;
 use super::{checkouts, running};
-use crate::config::{self, Access, Builder, EnvName, Name, Path, PropertyType, TimeLimit};
+use crate::config::{
+    self, Access, Builder, EnvName, Name, Path, PropertyType, PropertyUse, TimeLimit,
+};
 use crate::finding::Code;
 use crate::pipeline::{Action, Step, Variable};
 use crate::text::{list, shown};
@@ -55,11 +57,11 @@ fn resolve_step(
     let mut templates = Templates { context, builder };
     let mut actions: Vec<(&str, Option<Action>)> = Vec::new();
     if let Some(words) = &step.run {
-        let words = templates.all(&path.key("run"), words);
+        let words = templates.words(&path.key("run"), words);
         actions.push(("run", words.map(Action::Run)));
     }
     if let Some(words) = &step.run_on_master {
-        let words = templates.all(&path.key("run-on-master"), words);
+        let words = templates.words(&path.key("run-on-master"), words);
         actions.push(("run-on-master", words.map(Action::RunOnMaster)));
     }
     if let Some(checkout) = &step.git {
@@ -93,7 +95,7 @@ fn resolve_step(
     }
     if let Some(log) = &step.save_log {
         let path = path.key("save-log");
-        let to = templates.one(&path.key("to"), &log.to);
+        let to = templates.one(&path.key("to"), &log.to, PropertyUse::Path);
         check_below_output(templates.context, &path.key("to"), &log.to);
         actions.push(("save-log", to.map(|to| Action::SaveLog { step: log.step.clone(), to })));
         running::check_saved(templates.context, &path.key("step"), builder, step, &log.step);
@@ -111,7 +113,8 @@ fn resolve_step(
     let mut templates = Templates { context, builder };
     let env = templates.env(&path.key("env"), &step.env);
     let workdir = step.workdir.as_ref();
-    let workdir = workdir.and_then(|folder| templates.safe(&path.key("workdir"), folder));
+    let workdir =
+        workdir.and_then(|folder| templates.one(&path.key("workdir"), folder, PropertyUse::Path));
     let action = action?;
     let sets = running::sets(context, path, builder, step);
     running::check(context, path, builder, step);

@@ -66,6 +66,43 @@ def test_for_machines_it_prints_one_document(applied: Applied) -> None:
     assert "org.example.machines" in applied.pollers()
 
 
+def test_a_master_that_is_open_to_others_or_of_another_user_is_left_alone(applied: Applied) -> None:
+    applied.add("org.example.unwanted")
+    base = applied.master.basedir
+    try:
+        base.chmod(0o710)
+        said = applied.run("apply", exit_code=5)
+        assert f"error: other users can enter `{base}` (mode 0710)" in said
+        assert f"help: `chmod 700 {base}`" in said
+        base.chmod(0o700)
+        if os.geteuid() == 0:
+            os.chown(base, 65534, 65534)
+            said = applied.run("apply", exit_code=5)
+            assert "the base directory of the master `main` is of user 65534" in said
+            assert "and this is run by root" in said
+    finally:
+        os.chown(base, os.geteuid(), os.getegid())
+        base.chmod(0o700)
+    assert "nothing was changed" in said
+    assert "org.example.unwanted" not in (applied.masters / "main/pollers.py").read_text()
+    (applied.data / "metadata/org.example.unwanted.yml").unlink()
+
+
+def test_an_app_may_have_the_name_of_anything_of_ours(applied: Applied) -> None:
+    # The builder, the scheduler, what takes changes, the master, the folder of the runtime.
+    names = ["check", "submitted", "submit", "sendchange", "main", "fdroid_bb"]
+    for name in names:
+        applied.add(name)
+    assert "reconfigured" in applied.run("apply")
+    sources = applied.master.rest("changesources")["changesources"]
+    assert set(names) <= {source["name"] for source in sources}
+    applied.add("org.example.after")
+    assert "reconfigured" in applied.run("apply")
+    for name in names:
+        (applied.data / f"metadata/{name}.yml").unlink()
+    applied.run("apply", "--accept-vanishing")
+
+
 def test_a_plan_is_applied_as_it_was_made_or_not_at_all(applied: Applied) -> None:
     plan = applied.folder / "plan.json"
     applied.add("org.example.planned")

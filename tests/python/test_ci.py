@@ -32,13 +32,20 @@ TOKEN = "a token"
 PAGE = 100
 
 
+OURS, THEIRS, ACTIONS = 1, 2, 41898282
+
+
 class Notes:
     """The notes of merge request 7 of project 3, and of pull request 7 of a/b."""
 
     def __init__(self) -> None:
         self.notes: list[dict[str, Any]] = [
-            {"id": number, "body": f"somebody's note {number}"} for number in range(150)
+            {"id": number, "body": f"somebody's note {number}", "by": THEIRS}
+            for number in range(150)
         ]
+        # Anybody can write what marks ours.
+        self.notes[7]["body"] += " <!-- fdroid-bb diff -->"
+        self.myself: dict[str, int] | None = {"id": OURS}
         self.asked: list[str] = []
         self.status = 200
         outer = self
@@ -72,11 +79,19 @@ class Notes:
     def do(self, method: str, url: Any, body: dict[str, str]) -> tuple[int, Any]:
         """One call of the API."""
         notes = ("/projects/3/merge_requests/7/notes", "/repos/a/b/issues/7/comments")
+        if method == "GET" and url.path == "/user":
+            return (200, self.myself) if self.myself else (403, None)
         if method == "GET" and url.path in notes:
             page = int(parse_qs(url.query)["page"][0])
-            return 200, self.notes[(page - 1) * PAGE : page * PAGE]
+            # GitLab's name for who wrote it, and GitHub's.
+            who = "author" if "projects" in url.path else "user"
+            some = self.notes[(page - 1) * PAGE : page * PAGE]
+            return 200, [
+                {"id": note["id"], "body": note["body"], who: {"id": note["by"]}} for note in some
+            ]
         if method == "POST" and url.path in notes:
-            self.notes.append({"id": len(self.notes), **body})
+            ours = self.myself["id"] if self.myself else ACTIONS
+            self.notes.append({"id": len(self.notes), **body, "by": ours})
             return 201, self.notes[-1]
         one = re.fullmatch(
             r"(?:/projects/3/merge_requests/7/notes|/repos/a/b/issues/comments)/(\d+)", url.path
@@ -123,10 +138,12 @@ def note(env: dict[str, str], *arguments: Path) -> subprocess.CompletedProcess[s
     return subprocess.run(command, capture_output=True, text=True, env=env, timeout=PATIENCE)
 
 
-@pytest.mark.parametrize("kind", ["gitlab", "github"])
+@pytest.mark.parametrize("kind", ["gitlab", "github", "a job's token"])
 def test_the_difference_is_one_note_that_is_updated(
     notes: Notes, tmp_path: Path, kind: str
 ) -> None:
+    if kind == "a job's token":
+        kind, notes.myself = "github", None
     env = environments(notes)[kind]
     text = tmp_path / "diff.md"
     for words, said in (("+1", "written"), ("+1", "is up to date"), ("+2", "updated")):

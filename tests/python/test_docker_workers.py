@@ -57,6 +57,7 @@ start-timeout = "1min"
 image = "IMAGE"
 memory = "300MiB"
 processes = 77
+cpus = 1
 master-host = "BRIDGE"
 
 [builders.check]
@@ -247,7 +248,9 @@ def test_a_container_has_no_rights_and_has_limits(world: Containers) -> None:
     assert host["SecurityOpt"] == ["no-new-privileges"]
     assert host["NetworkMode"] != "host"
     assert (host["Memory"], host["PidsLimit"]) == (300 * 1024 * 1024, 77)
+    assert host["NanoCpus"] == 1_000_000_000
     assert described["Mounts"] == []
+    passwords = {password_of(container)}
     build = world.builds()[3]
     steps = world.master.steps(build)
     rights = dict(
@@ -264,6 +267,20 @@ def test_a_container_has_no_rights_and_has_limits(world: Containers) -> None:
     _stop(world, build)
     assert world.finished(4)["results"] == 6
     world.gone()
+    # What ran before could have kept the password.
+    world.ask(pause=600)
+    world.pausing(5)
+    (container,) = containers()
+    passwords.add(password_of(container))
+    assert len(passwords) == 2
+    _stop(world, world.builds()[4])
+    world.gone()
+
+
+def password_of(container: str) -> str:
+    """What a container's worker logs in with."""
+    (described,) = json.loads(docker("inspect", container))
+    return next(str(v) for v in described["Config"]["Env"] if v.startswith("WORKERPASS="))
 
 
 def _stop(world: Containers, build: dict[str, Any]) -> None:
@@ -278,7 +295,7 @@ def test_a_missing_image_is_named_and_the_worker_works_once_it_is_there(world: C
     docker("rmi", IMAGE)
     try:
         world.ask()
-        build = world.finished(5, seconds=30)
+        build = world.finished(6, seconds=30)
         assert build["results"] != 0
         said = world.master.steps(build)["worker_preparation"]["text"]
         assert IMAGE in said
@@ -286,17 +303,17 @@ def test_a_missing_image_is_named_and_the_worker_works_once_it_is_there(world: C
     finally:
         make_image()
     world.ask()
-    assert world.finished(6, seconds=90)["results"] == 0
+    assert world.finished(7, seconds=90)["results"] == 0
     world.gone()
 
 
 def test_a_killed_master_leaves_no_container_for_long(world: Containers) -> None:
     world.ask(pause=5)
-    world.pausing(7)
+    world.pausing(8)
     world.master.kill()
     left = containers()
     assert len(left) == 1
     world.master.start()
     # The build is done again, in another container.
-    wait_for("a good build", lambda: any(b["results"] == 0 for b in world.builds()[7:]), 90)
+    wait_for("a good build", lambda: any(b["results"] == 0 for b in world.builds()[8:]), 90)
     world.gone()

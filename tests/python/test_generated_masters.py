@@ -29,8 +29,8 @@ BRIDGE = "172.17.0.1"
 
 SECRETS = {"web-admin": "pass of admin", "fdroiddata-push": "header of pusher"}
 
-# Where fdroidserver reads what the master makes: of this machine's one master.
-PASSWORD = Path("/tmp/fdroid-buildbot-sendchange/passwd")  # noqa: S108
+# What the shipped description says, of a machine's one master.
+PASSWORD = Path("/run/fdroid-bb/passwd")
 
 # In the master's buildbot.tac: writes a line to the log whenever a poller starts, stops or takes
 # arguments. fdroid_bb is then already imported when master.cfg asks for it.

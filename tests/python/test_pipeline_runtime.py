@@ -196,15 +196,23 @@ class World:
         path = masters / "main/master.cfg"
         self.master = Master(basedir, configfile=path, www_port=www_port)
 
-    def send(self, app: str, category: str = "build", **properties: object) -> None:
-        """As fdroidserver's senders do."""
+    def send(
+        self,
+        app: str,
+        category: str = "build",
+        *,
+        branch: str = "master",
+        taken: bool = True,
+        **properties: object,
+    ) -> str:
+        """As fdroidserver's senders do; what the sender is told."""
         password = self.password.read_text().strip()
         command = [
             str(Path(sys.executable).parent / "buildbot"),
             "sendchange",
             f"--master=127.0.0.1:{self.submit_port}",
             f"--auth=fdroid:{password}",
-            "--branch=master",
+            f"--branch={branch}",
             "--repository='https://gitlab.com/fdroid/fdroiddata'",
             f"--revision={COMMIT}",
             f"--category={category}",
@@ -215,7 +223,9 @@ class World:
             f"metadata/{app}.yml",
         ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
-        assert done.returncode == 0, done.stdout + done.stderr + self.master.log()[-2000:]
+        said = done.stdout + done.stderr
+        assert (done.returncode == 0) == taken, said + self.master.log()[-2000:]
+        return said
 
     def send_together(self, apps: Sequence[str], category: str) -> None:
         """A change for each, from one process: on a busy machine each takes seconds to start."""
@@ -482,6 +492,20 @@ def test_a_change_that_no_scheduler_takes_is_logged_once(world: World) -> None:
     assert "of project `org.example.lost`" in log
     world.send("org.example.good", category="at-once", versionCode=1)
     assert "category `at-once`" not in world.master.log()
+
+
+def test_a_change_beyond_all_measure_is_refused_before_it_is_stored(world: World) -> None:
+    before = world.master.rest("changes?order=-changeid&limit=1")["changes"]
+    many: dict[str, Any] = {f"property{number}": 1 for number in range(50)}
+    said = world.send("org.example.many", taken=False, **many)
+    assert "refused: it has 51 properties, and 50 are the most" in said
+    said = world.send("org.example.long", taken=False, note="x" * 70_000)
+    assert "and 65536 are the most" in said
+    # GitLab serves what anybody asks to be merged from the same address.
+    branch = "refs/merge-requests/7/head"
+    said = world.send("org.example.merge", branch=branch, taken=False, versionCode=1)
+    assert f"`{branch}` is no branch" in said
+    assert world.master.rest("changes?order=-changeid&limit=1")["changes"] == before
 
 
 def test_what_is_logged_of_categories_is_bounded() -> None:

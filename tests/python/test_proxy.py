@@ -80,7 +80,7 @@ def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxied]:
     basedir = folder / "master"
     put_secrets(basedir, {"web-demo": PASSWORD})
     recipe = (ROOT / "recipes/nginx.conf").read_text()
-    assert recipe.count("127.0.0.1:8010") == 3
+    assert recipe.count("127.0.0.1:8010") == 4
     (folder / "buildbot.conf").write_text(recipe.replace("127.0.0.1:8010", f"127.0.0.1:{web_port}"))
     main = NGINX.replace("FOLDER", str(folder)).replace("PORT", str(port))
     (folder / "nginx.conf").write_text(main)

@@ -158,6 +158,7 @@ def machine(images: Path, folder: Path) -> tuple[Path, str, str]:
 
     script = TRIAL_SCRIPT.replace("WWW", WWW)
     script = script.replace("FIRST", commits[0]).replace("NEXT", commits[1])
+    (srv / "main").chmod(0o700)
     (root / "trial.sh").write_text(script)
     (root / "trial.sh").chmod(0o755)
     disk = folder / "disk.raw"
@@ -166,6 +167,23 @@ def machine(images: Path, folder: Path) -> tuple[Path, str, str]:
     run("mkfs.ext4", "-q", "-F", "-O", "^has_journal", "-d", root, disk)
     shutil.rmtree(root)
     return disk, commits[0], commits[1]
+
+
+def test_nobody_comes_before_the_folder_that_fdroidserver_reads(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root makes folders for another user")
+    (tmp_path / "etc").mkdir()
+    users = "root:x:0:0::/:/bin/sh\nbuildbot:x:1000:1000::/:/bin/sh\n"
+    (tmp_path / "etc/passwd").write_text(users)
+    (tmp_path / "etc/group").write_text("root:x:0:\nbuildbot:x:1000:\n")
+    # Somebody else's, from before.
+    theirs = tmp_path / "tmp/fdroid-buildbot-sendchange"
+    theirs.mkdir(parents=True)
+    (theirs / "passwd").write_text("theirs\n")
+    run("systemd-tmpfiles", "--create", f"--root={tmp_path}", ROOT / "recipes/fdroid-bb.tmpfiles")
+    made = (tmp_path / "run/fdroid-bb").stat()
+    assert (made.st_uid, made.st_mode & 0o777) == (1000, 0o700)
+    assert str(theirs.readlink()) == "/run/fdroid-bb"
 
 
 def test_the_service_follows_fdroiddata_under_systemd(images: Path, tmp_path: Path) -> None:

@@ -10,10 +10,11 @@ from .common.output import Output
 from .failures import ends  # noqa: F401  # patches Buildbot when it is imported
 from .failures.rules import FailureRule
 from .failures.service import Failures
-from .machines.engines import TlsDockerWorker
+from .machines.engines import ContainerWorker
 from .machines.vagrant import VagrantLatentWorker
-from .master import crashed, reconfig  # noqa: F401  # patch Buildbot when they are imported
+from .master import crashed, plain_log, reconfig  # noqa: F401  # patch what they are named after
 from .master.live import Live
+from .master.retention import Retention
 from .polling.app_git_poller import AppGitPoller
 from .polling.other_pollers import app_hg_poller, app_svn_poller
 from .queueing.changed_files import ChangedFiles
@@ -25,6 +26,7 @@ from .queueing.quiet import QuietTriggerable
 from .queueing.submit import SubmitSource
 from .reporting.http_status import HttpStatus
 from .reporting.reporters import CommitStatus, FailureMail
+from .steps import output_limit  # noqa: F401  # patches it too
 from .steps.check_properties import CheckProperties
 from .steps.commands import RunOnMaster
 from .steps.conditions import Condition, PropertyIs, build_has_failed, build_is_well
@@ -33,7 +35,7 @@ from .steps.run import Retry, Run, SetProperty
 from .steps.save_log import SaveLog
 from .steps.transfer import Download, Upload
 from .steps.upload_folder import UploadFolder
-from .web import rest  # noqa: F401  # patches it too
+from .web import headers, rest  # noqa: F401  # patch it too
 from .web.app_page import AppFactory
 from .web.auth import SecretAuth
 from .web.dashboard import dashboard
@@ -48,6 +50,7 @@ __all__ = [
     "CheckProperties",
     "CommitStatus",
     "Condition",
+    "ContainerWorker",
     "Daily",
     "Download",
     "FailureMail",
@@ -62,6 +65,7 @@ __all__ = [
     "Pauses",
     "PropertyIs",
     "QuietTriggerable",
+    "Retention",
     "Retry",
     "RolesFromMembership",
     "Run",
@@ -71,7 +75,6 @@ __all__ = [
     "SecretAuth",
     "SetProperty",
     "SubmitSource",
-    "TlsDockerWorker",
     "Upload",
     "UploadFolder",
     "VagrantLatentWorker",

@@ -201,6 +201,16 @@ fn say_failure(failure: &Failure, err: &mut dyn Write) -> io::Result<()> {
     let help = match (refusal, undone) {
         (_, Undone::Stuck(_)) => "start the master again, then see its twistd.log",
         (Refusal::Down(_), _) => "start it; what it runs cannot be told otherwise",
+        (Refusal::Open { path, .. }, _) => {
+            let chmod = format!("chmod 700 {path}");
+            return writeln!(err, "help: `{chmod}`, and change the passwords if others could read");
+        }
+        (Refusal::Foreign { owner, .. }, _) => {
+            return writeln!(
+                err,
+                "help: run it as {owner}: `runuser -u USER -- fdroid-bb apply …`"
+            );
+        }
         (Refusal::Restart { .. }, _) => {
             "run again with `--allow-restart`, when no build is lost by it"
         }

@@ -11,8 +11,8 @@ use fdroid_bb::text::shown;
 
 use crate::Exit;
 
-/// Where a master lays down its password if the description does not say, as fdroidserver has it.
-const PASSWORD_FILE: &str = "/tmp/fdroid-buildbot-sendchange/passwd";
+/// Where a master lays down its password if the description does not say, as F-Droid's own does.
+const PASSWORD_FILE: &str = "/run/fdroid-bb/passwd";
 
 /// Why nothing is submitted: a message, a remedy, and how the command ends.
 pub struct Stop(pub String, pub String, pub Exit);

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Docker engines of other machines.
+"""Workers in containers, also of Docker engines on other machines.
 
-What Buildbot lacked: its worker wants an object for TLS, which is another one after each reconfig
-and reads its files while the configuration is checked.
+What Buildbot lacked: each container of a worker has the password of the one before it, which ran
+strangers' code. For TLS it wants an object, which is another one after each reconfig and reads its
+files while the configuration is checked.
 """
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 from buildbot.worker.docker import DockerLatentWorker
@@ -28,8 +30,8 @@ def client(engine: str, tls: Tls | None, **kwargs: Any) -> Any:
     return APIClient(base_url=engine, **kwargs)
 
 
-class TlsDockerWorker(DockerLatentWorker):
-    """As Buildbot's, with an engine that is asked over `tls`."""
+class ContainerWorker(DockerLatentWorker):
+    """As Buildbot's, with a password for each start, and an engine that may be asked over `tls`."""
 
     tls: Tls | None = None
 
@@ -46,3 +48,11 @@ class TlsDockerWorker(DockerLatentWorker):
     def _getDockerClient(self, client_args: dict[str, Any]) -> Any:
         args = dict(client_args)
         return client(args.pop("base_url"), self.tls, **args)
+
+    @defer.inlineCallbacks
+    def start_instance(self, build: Any) -> Any:
+        """As Buildbot's. Nobody else can log in as this worker from now on."""
+        self.password = secrets.token_urlsafe(32)
+        assert self.registration is not None
+        yield self.registration.update(self, self.master.config)
+        return (yield super().start_instance(build))

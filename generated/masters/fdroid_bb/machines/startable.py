@@ -21,7 +21,7 @@ from twisted.internet import defer, threads
 from twisted.python.failure import Failure
 
 from ..common.process import describe, printable
-from .engines import Tls, TlsDockerWorker, client
+from .engines import ContainerWorker, Tls, client
 from .vagrant import VagrantLatentWorker
 from .vagrant_machine import box_folder
 
@@ -108,7 +108,7 @@ def needs(worker: Any) -> Need | None:
     if isinstance(worker, DockerLatentWorker) and isinstance(worker.docker_host, str):
         # An image may depend on the build.
         known = isinstance(worker.image, str) and not (worker.autopull or worker.dockerfile)
-        tls = worker.tls if isinstance(worker, TlsDockerWorker) else None
+        tls = worker.tls if isinstance(worker, ContainerWorker) else None
         return Image(worker.docker_host, worker.image if known else None, tls)
     return None
 

@@ -44,7 +44,8 @@ class SubmitSource(PBChangeSource):
     def __init__(
         self, *, port: str, user: str, password_file: str | None = None, passwd: Any = None
     ) -> None:
-        super().__init__(user=user, passwd=passwd, port=port, name="submit")
+        # No application id has a `-`, so this is no app's name.
+        super().__init__(user=user, passwd=passwd, port=port, name="submitted-changes")
         self.password_file = password_file
         self.problem: str | None = None
         self._unheard = Unheard()

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Log submitted changes that no scheduler takes.
+"""Take submitted changes that are within limits, and log those that no scheduler takes.
 
-What Buildbot lacked: such a change is stored, and its sender is told that all is well. A mistyped
-category is noticed when somebody misses the build.
+What Buildbot lacked: it stores whatever it is sent, thousands of properties or a branch of what
+strangers have asked to be merged, and of a change that no scheduler takes its sender is told that
+all is well. A mistyped category is noticed when somebody misses the build.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from buildbot.process.properties import Properties
 from buildbot.util.twisted import async_to_deferred
 from twisted.internet import defer
 from twisted.python import log
+from twisted.spread import pb
 
 from ..common import pauses
 from ..common.process import printable
@@ -29,6 +31,11 @@ _AGAIN = 3600.0
 _MOST = 50
 
 _OTHERS = "(others)"
+
+# What one change may have: fdroidserver's have six properties and one file.
+_MOST_PROPERTIES = 50
+_MOST_FILES = 1_000
+_LONGEST = 65_536  # characters of all of it, as Python writes it
 
 
 class Unheard:
@@ -59,7 +66,10 @@ class Perspective(ChangePerspective):
 
     @defer.inlineCallbacks
     def perspective_addChange(self, changedict: dict[str, Any]) -> Any:
-        """Take a change from the network."""
+        """Take a change from the network. Its sender is told why one is refused."""
+        if why := _refusal(changedict):
+            log.msg(f"submit: a change is refused: {why}")
+            raise pb.Error(f"refused: {why}")
         # Buildbot's own makes text of bytes in it.
         yield super().perspective_addChange(changedict)
         if _is_heard(self.master, changedict):
@@ -82,6 +92,27 @@ class Perspective(ChangePerspective):
         """How builds of versions of apps ended, and what keeps all from being built."""
         rows = await last_builds(self.master, category, versions)
         return [rows, await problems(self.master, category)]
+
+
+def _refusal(change: Mapping[str, Any]) -> str | None:
+    """Why a change is not taken, before it costs anything."""
+    properties, files = change.get("properties") or {}, change.get("files") or []
+    if len(properties) > _MOST_PROPERTIES:
+        return f"it has {len(properties)} properties, and {_MOST_PROPERTIES} are the most"
+    if len(files) > _MOST_FILES:
+        return f"it has {len(files)} files, and {_MOST_FILES} are the most"
+    if (length := len(repr(change))) > _LONGEST:
+        return f"it has {length} characters, and {_LONGEST} are the most"
+    branch = change.get("branch") or ""
+    text = branch.decode("utf-8", "replace") if isinstance(branch, bytes) else str(branch)
+    if text.startswith("refs/"):
+        return (
+            f"`{printable(text, 100)}` is no branch, but may be what a stranger asks to be merged"
+        )
+    link = str(change.get("revlink") or "")
+    if link and not link.startswith(("https://", "http://")):
+        return f"`{printable(link, 100)}` is no address of a page"
+    return None
 
 
 def _is_heard(master: Any, changedict: Mapping[str, Any]) -> bool:

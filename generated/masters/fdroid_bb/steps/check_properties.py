@@ -7,10 +7,12 @@ put properties into commands, file names and pages.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
+import re2
 from buildbot.config.errors import error as config_error
 from buildbot.process.buildstep import BuildStep
 from buildbot.process.results import FAILURE, SUCCESS
@@ -20,59 +22,51 @@ from ..common.app_id import app_id
 # Characters of a refused value that are shown.
 _SHOWN = 80
 
-
-def _text(pattern: str) -> Callable[[object], str | None]:
-    compiled = re.compile(rf"\A(?:{pattern})\Z", re.ASCII)
-    return lambda value: value if isinstance(value, str) and compiled.match(value) else None
+# Decimal digits that are read as a number, at most.
+_DIGITS = 19
 
 
-_word = _text(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+class Type:
+    """What a property may hold, by `property_types.json`, which the compiler reads too."""
 
+    def __init__(self, rule: Mapping[str, Any]) -> None:
+        self.meaning: str = rule["means"]
+        self._range: Sequence[int] | None = rule.get("range")
+        self._longest: int = rule.get("longest", 0)
+        self._pattern = re2.compile(rule.get("pattern", ""))
+        self._refused = re2.compile(rule["refused"]) if "refused" in rule else None
 
-def _integer(value: object, low: int = 0, high: int = 2**63 - 1) -> int | None:
-    if isinstance(value, str) and re.match(r"\A[0-9]{1,19}\Z", value):
-        value = int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
-        return value
-    return None
+    def check(self, value: object) -> str | int | None:
+        """The value as steps shall see it, or None for one that is refused."""
+        if self._range is None:
+            return self._text(value)
+        low, high = self._range
+        return self._number(value, low, high)
 
+    def _text(self, value: object) -> str | None:
+        if not isinstance(value, str) or len(value) > self._longest or _is_torn(value):
+            return None
+        if self._refused is not None and self._refused.search(value):
+            return None
+        return value if self._pattern.fullmatch(value) else None
 
-def _seconds(value: object) -> int | None:
-    return _integer(value, 1, 7 * 24 * 60 * 60)
-
-
-def _branch(value: object) -> str | None:
-    if not isinstance(value, str) or len(value) > 200 or ".." in value or value.endswith("."):
+    @staticmethod
+    def _number(value: object, low: int, high: int) -> int | None:
+        if isinstance(value, str) and len(value) <= _DIGITS and value.isascii() and value.isdigit():
+            value = int(value)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value if low <= value <= high else None
         return None
-    words = all(_word(part) and not part.endswith(".lock") for part in value.split("/"))
-    return value if words else None
 
 
-def _printable(value: object) -> str | None:
-    if not isinstance(value, str) or len(value) > 1000:
-        return None
-    return value if value.isprintable() and not value.startswith("-") else None
+def _is_torn(text: str) -> bool:
+    """Whether it has half a character, which JSON can bring and nothing can print."""
+    return any("\ud800" <= c <= "\udfff" for c in text)
 
 
-class Type(NamedTuple):
-    """`check` gives the value as steps shall see it, or None for one that is refused."""
+_RULES = Path(__file__).with_name("property_types.json").read_text(encoding="utf-8")
 
-    check: Callable[[object], str | int | None]
-    meaning: str
-
-
-TYPES: dict[str, Type] = {
-    "app-id": Type(app_id, "an application id"),
-    "integer": Type(_integer, "a whole number from 0 to 2^63-1"),
-    "seconds": Type(_seconds, "a whole number of seconds from 1 to 604800"),
-    "commit": Type(_text(r"[0-9A-Fa-f]{7,64}"), "a commit: 7 to 64 hexadecimal digits"),
-    "branch": Type(_branch, "the name of a branch: words with / between them"),
-    "word": Type(
-        _word,
-        "a word: up to 128 of A-Z a-z 0-9 . _ -, with neither dot nor dash first",
-    ),
-    "text": Type(_printable, "up to 1000 printable characters, no dash first"),
-}
+TYPES: dict[str, Type] = {name: Type(rule) for name, rule in json.loads(_RULES).items()}
 
 
 class CheckProperties(BuildStep):
