@@ -1,6 +1,7 @@
 //! What the compiler has to say about its input: one [`Finding`] for each thing, with a stable
 //! [`Code`], a place and a remedy. Stages collect findings; only `main.rs` prints them.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -104,7 +105,7 @@ impl Excerpt {
         let skip = if column > WIDEST / 2 { column - WIDEST / 4 } else { 0 };
         let mut text = String::new();
         let (mut start, mut end) = (None, 0);
-        for (i, c) in line.chars().enumerate().skip(skip).take(WIDEST) {
+        for (i, c) in without_logins(line).chars().enumerate().skip(skip).take(WIDEST) {
             if i == column {
                 start = Some(text.len());
             }
@@ -119,6 +120,26 @@ impl Excerpt {
         let start = start.unwrap_or(text.len());
         Self { text, marked: start..end.max(start) }
     }
+}
+
+/// The line with stars for each user and password in a URL; as many characters as before.
+fn without_logins(line: &str) -> Cow<'_, str> {
+    if !line.contains("://") {
+        return line.into();
+    }
+    let mut out = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + 3);
+        out.push_str(before);
+        let end = after.find(|c: char| c.is_whitespace() || "/?#\"'".contains(c));
+        let authority = after.get(..end.unwrap_or(after.len())).unwrap_or_default();
+        let login = authority.rfind('@').unwrap_or(0);
+        out.extend(authority.get(..login).unwrap_or_default().chars().map(|_| '*'));
+        rest = after.get(login..).unwrap_or_default();
+    }
+    out.push_str(rest);
+    out.into()
 }
 
 /// Gives the findings on one file their excerpts from its `text`: all errors, and as many of the

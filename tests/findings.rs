@@ -50,6 +50,7 @@ fn descriptions() {
 #[test]
 fn sources() {
     let run = check("ok.toml", "sources").ends(0);
+    assert!(!run.seen().contains("hunter2"), "a password in an excerpt");
     assert_snapshot!(run.seen());
 }
 

@@ -100,6 +100,9 @@ class Server:
         # How many more requests for a repository are answered with 503, by its name.
         self.busy: Counter[str] = Counter()
         busy = self.busy
+        # What was asked of it as `localhost`, which is another host than 127.0.0.1.
+        self.asked_away: list[str] = []
+        asked_away = self.asked_away
         # The header `Authorization` without which a repository is not there, by its name.
         self.private: dict[str, str] = {}
         private = self.private
@@ -108,6 +111,8 @@ class Server:
 
         class Handler(BaseHTTPRequestHandler):
             def _answer(self) -> None:
+                if self.headers.get("Host", "").startswith("localhost"):
+                    asked_away.append(self.path)
                 if self.path.startswith(("/moved/", "/moved-away/")):
                     host = "localhost" if self.path.startswith("/moved-away") else "127.0.0.1"
                     rest = self.path.split("/", 2)[2]

@@ -197,6 +197,8 @@ def test_a_redirect_is_followed_within_its_host_only(world: World) -> None:
     world.poll("moved", "moved_away")
     assert one_change(world, "moved")["branch"] == "v7"
     assert "(app.moved_away) failed: redirected to another host" in world.master.log()
+    # Nor is that host asked: it may be one that only the master can reach.
+    assert world.server.asked_away == []
 
 
 def test_what_fails_is_one_line_and_stops_nobody(world: World) -> None:

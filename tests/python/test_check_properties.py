@@ -122,6 +122,6 @@ def test_a_real_build(tmp_path: Path) -> None:
         text = json.dumps(master.rest(f"logs/{logid}/contents"))
         assert "property `versionCode` is 'a;reboot" in text
         assert "it must be a whole number from 0 to 2^63-1" in text
-        assert "property `uuid` is '-x': it must be letters, digits" in text
+        assert "property `uuid` is '-x': it must be a word of letters, digits" in text
         assert "the revision is '--upload-pack=reboot': git would take it for an option" in text
         assert "x" * 100 not in text

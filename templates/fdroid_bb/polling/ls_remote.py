@@ -8,8 +8,8 @@ follow a redirect anywhere, and wait an hour for a server that says nothing.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from urllib.parse import urlsplit
+from dataclasses import dataclass, replace
+from urllib.parse import urljoin, urlsplit
 
 from twisted.internet import threads
 
@@ -59,12 +59,16 @@ _ENVIRONMENT = {
 
 _TAGS = "refs/tags/"
 
-_OPTIONS = ("-c", "credential.helper=", "-c", "http.followRedirects=initial")
+_OPTIONS = ("-c", "credential.helper=", "-c", "http.followRedirects=false")
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
-# The status of a redirect, which is what one that is refused comes to.
-_REDIRECTED = 301
+# The statuses of redirects, and how many of them one poll follows.
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MOST_REDIRECTS = 3
+
+# What git asks for below the address of a repository.
+_ASKED = "/info/refs?service=git-upload-pack"
 
 # Characters of a reason.
 _WHY_LIMIT = 2000
@@ -174,12 +178,44 @@ def host_of(url: str) -> str:
 
 async def ls_remote(reactor: process.Reactor, remote: Remote, watch: Watch) -> refs.Answer:
     """The refs that matter. Raises PollFailed."""
-    answer = await _call(reactor, remote, watch)
+    answer = await _call_where_it_is(reactor, remote, watch)
     if watch.tags and not watch.head and not answer.refs:
         # No tag yet, or no repository any more?
-        head = await _call(reactor, remote, Watch())
+        head = await _call_where_it_is(reactor, remote, Watch())
         answer.has_head = head.has_head
     return answer
+
+
+async def _call_where_it_is(reactor: process.Reactor, remote: Remote, watch: Watch) -> refs.Answer:
+    """Follow redirects within the host, by which forges move repositories. git would ask at
+    another one before it could be told not to, and that may be one of a network of ours.
+    """
+    for _ in range(_MOST_REDIRECTS):
+        try:
+            return await _call(reactor, remote, watch)
+        except PollFailed as e:
+            if e.response.status not in _REDIRECTS or e.response.location is None:
+                raise
+            remote = replace(remote, url=_moved(remote, e.response))
+    return await _call(reactor, remote, watch)
+
+
+def _moved(remote: Remote, response: Response) -> str:
+    """The address that a redirect leads to. Raises PollFailed if it is not followed."""
+    shown = process.printable(response.location or "", 200)
+    try:
+        target = urljoin(remote.url + _ASKED, response.location)
+        same = host_of(target) == remote.host
+    except ValueError:
+        target, same = "", False
+    refused = Response(status=response.status)
+    if not same:
+        raise PollFailed(f"redirected to another host: {shown}", refused)
+    # Never from a protected connection to an open one.
+    is_safe = urlsplit(target).scheme in (remote.scheme, "https")
+    if not target.endswith(_ASKED) or not is_safe:
+        raise PollFailed(f"redirected to what is no repository: {shown}", refused)
+    return target.removesuffix(_ASKED)
 
 
 async def _call(reactor: process.Reactor, remote: Remote, watch: Watch) -> refs.Answer:
@@ -217,22 +253,8 @@ async def _call(reactor: process.Reactor, remote: Remote, watch: Watch) -> refs.
 
 
 def _response(remote: Remote, trace: bytes) -> Response:
-    """What came of it. A forge may move a repository within its host; elsewhere is for a person to
-    decide. git has asked there by then, but nothing it heard is used.
-    """
-    if not remote.is_http:
-        return Response()
-    response = responses.read(trace)
-    if response.host is None:
-        return response
-    try:
-        elsewhere = host_of(f"{remote.scheme}://{response.host}") != remote.host
-    except ValueError:
-        elsewhere = True
-    if elsewhere:
-        why = f"redirected to another host: {process.printable(response.host)}"
-        raise PollFailed(why, Response(status=_REDIRECTED))
-    return response
+    """What came of it."""
+    return responses.read(trace) if remote.is_http else Response()
 
 
 def _read(output: bytes, watch: Watch) -> refs.Answer:

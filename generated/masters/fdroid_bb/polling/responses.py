@@ -31,10 +31,10 @@ class Response:
 
     # Whether git got as far as to ask.
     asked: bool = True
-    # Whom it asked last, as the header `Host` says.
-    host: str | None = None
     status: int | None = None
     retry_after: float | None = None
+    # Where a redirect leads, as it stands there.
+    location: str | None = None
 
     @property
     def of_host(self) -> bool:
@@ -51,9 +51,9 @@ class Response:
 
 def read(trace: bytes) -> Response:
     """What the last request of a trace came to. A proxy that opens a tunnel is no answer."""
-    host: str | None = None
     status: int | None = None
     retry_after: float | None = None
+    location: str | None = None
     tunnel = False
     for line in trace.split(b"\n"):
         if (match := _HEADER.fullmatch(line.rstrip())) is None:
@@ -61,17 +61,17 @@ def read(trace: bytes) -> Response:
         sent, text = match[1].startswith(b"=>"), match[2]
         name, _, value = text.partition(b":")
         if sent and (request := _REQUEST.fullmatch(text)):
-            host = status = retry_after = None
+            status = retry_after = location = None
             tunnel = request[1] == b"CONNECT"
-        elif sent and name.lower() == b"host":
-            host = value.strip().decode("ascii", "replace")
         elif sent or tunnel:
             continue
         elif answer := _STATUS.fullmatch(text):
-            status, retry_after = int(answer[1]), None
+            status, retry_after, location = int(answer[1]), None, None
         elif name.lower() == b"retry-after":
             retry_after = seconds(value.strip().decode("ascii", "replace"), time.time())
-    return Response(bool(trace), host, status, retry_after)
+        elif name.lower() == b"location":
+            location = value.strip().decode("utf-8", "replace")
+    return Response(bool(trace), status, retry_after, location)
 
 
 def seconds(value: str, now: float) -> float | None:
