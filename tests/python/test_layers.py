@@ -90,7 +90,8 @@ def test_the_package_has_what_masters_use_and_nothing_else() -> None:
         name.name for node in tree.body if isinstance(node, ast.ImportFrom) for name in node.names
     }
     (listed,) = (ast.literal_eval(n.value) for n in tree.body if isinstance(n, ast.Assign))
-    assert imported - {"crashed", "ends", "reconfig", "rest"} == set(listed)
+    patches = {"command_limits", "crashed", "ends", "headers", "plain_log", "reconfig", "rest"}
+    assert imported - patches == set(listed)
     written = (Path(TEMPLATES).parent / "src/render.rs").read_text()
     written += (TEMPLATES / "pollers.py.j2").read_text()
     assert not [name for name in listed if not re.search(rf"\b{name}\b", written)]

@@ -26,7 +26,7 @@ from .queueing.quiet import QuietTriggerable
 from .queueing.submit import SubmitSource
 from .reporting.http_status import HttpStatus
 from .reporting.reporters import CommitStatus, FailureMail
-from .steps import output_limit  # noqa: F401  # patches it too
+from .steps import command_limits  # noqa: F401  # patches it too
 from .steps.check_properties import CheckProperties
 from .steps.commands import RunOnMaster
 from .steps.conditions import Condition, PropertyIs, build_has_failed, build_is_well

@@ -7,6 +7,7 @@ met by every poller at its own pace, with a traceback each time.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from twisted.internet.base import DelayedCall
@@ -34,6 +35,17 @@ LONGEST_WAIT = 6 * 60 * 60
 # one in so many seconds.
 CATCH_UP = 2
 SLOWEST_CATCH_UP = 5 * 60
+
+
+@dataclass(frozen=True)
+class Outage:
+    """A host that is down, and why; times are in Unix time, `pause` is in seconds."""
+
+    down_since: float
+    pause: float
+    wait_until: float
+    asked_again: float
+    why: str
 
 
 class Tenant(Protocol):
@@ -134,17 +146,16 @@ class Host:
         self._rate = None
 
     @property
-    def outage(self) -> list[Any]:
-        """What `recall` takes."""
-        return [self.down_since, self.pause, self.wait_until, self.asked_again, self.why]
+    def outage(self) -> Outage:
+        """What `recall` takes, of a host that is down."""
+        assert self.down_since is not None
+        return Outage(self.down_since, self.pause, self.wait_until, self.asked_again, self.why)
 
-    def recall(
-        self, down_since: float, pause: float, wait_until: float, asked_again: float, why: str
-    ) -> None:
+    def recall(self, outage: Outage) -> None:
         """Go on where the last run left it."""
         if not self.down and self.tenants:
-            self.pause, self.wait_until = pause, wait_until
-            self._fall(down_since, asked_again, why)
+            self.pause, self.wait_until = outage.pause, outage.wait_until
+            self._fall(outage.down_since, outage.asked_again, outage.why)
 
     def owe(self, tenant: Tenant) -> None:
         """Have it polled besides the others' turns: its own was missed."""

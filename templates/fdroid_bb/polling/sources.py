@@ -7,7 +7,7 @@ that a master's own downtime swallowed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -15,7 +15,8 @@ from twisted.internet import defer, task
 from twisted.internet.base import DelayedCall
 from twisted.python import log
 
-from .hosts import Host
+from ..common.saved import recalled
+from .hosts import Host, Outage
 from .ls_remote import Remote, Watch
 from .report import Report
 from .repository import Failing, Member, Repository
@@ -35,6 +36,17 @@ _STATE = ("app-sources", "fdroid_bb.Sources")
 
 
 @dataclass(frozen=True)
+class Saved:
+    """As it stands in the state. Earlier versions saved less."""
+
+    alive: float | None = None
+    failing: dict[str, Any] = field(default_factory=dict)
+    owed: list[str] = field(default_factory=list)
+    empty: dict[str, Any] = field(default_factory=dict)
+    hosts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class LastRun:
     """What an earlier run of this master left: its last sign of life and the start of this run, in
     Unix time, by their keys the repositories that failed, those that were owed a poll and those
@@ -43,10 +55,10 @@ class LastRun:
 
     alive: float
     over: float
-    failing: dict[str, list[Any]]
+    failing: dict[str, Any]
     owed: frozenset[str]
-    empty: dict[str, list[Any]]
-    hosts: dict[str, list[Any]]
+    empty: dict[str, Any]
+    hosts: dict[str, Any]
 
 
 class Sources:
@@ -160,16 +172,12 @@ class Sources:
     async def _load(self) -> None:
         state = self._master.db.state
         objectid = await state.getObjectId(*_STATE)
-        saved = await state.getState(objectid, self._key(), {})
+        found = await state.getState(objectid, self._key(), {})
         now = self._master.reactor.seconds()
-        # Earlier versions saved less.
+        saved = recalled(Saved, found, "app sources") or Saved()
+        alive = now if saved.alive is None else saved.alive
         self._last_run = LastRun(
-            saved.get("alive", now),
-            now,
-            saved.get("failing", {}),
-            frozenset(saved.get("owed", ())),
-            saved.get("empty", {}),
-            saved.get("hosts", {}),
+            alive, now, saved.failing, frozenset(saved.owed), saved.empty, saved.hosts
         )
         for repository in self._repositories.values():
             self._recall(repository, self._last_run)
@@ -183,13 +191,14 @@ class Sources:
         """Go on with a repository where the last run left it."""
         failing = last_run.failing.get(repository.key)
         if failing is not None and repository.failing is None:
-            repository.failing = Failing(*failing)
+            repository.failing = recalled(Failing, failing, repository.key)
         empty = last_run.empty.get(repository.key)
         if empty is not None and repository.empty is None:
-            repository.empty = Failing(*empty)
-        outage = last_run.hosts.pop(repository.host.name, None)
+            repository.empty = recalled(Failing, empty, repository.key)
+        saved = last_run.hosts.pop(repository.host.name, None)
+        outage = None if saved is None else recalled(Outage, saved, repository.host.name)
         if outage is not None:
-            repository.host.recall(*outage)
+            repository.host.recall(outage)
         if repository.key in last_run.owed or repository.missed_between(
             last_run.alive, last_run.over
         ):
@@ -224,7 +233,7 @@ class Sources:
                 for repository in self._repositories.values()
                 if repository in repository.host.owed
             ],
-            "hosts": {host.name: host.outage for host in self.hosts.values() if host.down},
+            "hosts": {host.name: astuple(host.outage) for host in self.hosts.values() if host.down},
         }
         report, document = self._report, ""
         if report is not None:

@@ -18,6 +18,7 @@ from twisted.internet import defer, task, threads
 from twisted.python import log
 
 from ..common import output, placement
+from ..common.saved import recalled
 from .missed import SEEN
 from .queue import ChangeScheduler
 
@@ -145,7 +146,11 @@ class AppSourceScheduler(ChangeScheduler):
         now = self.master.reactor.seconds()
         self._checked_until = await self.getState(_CHECKED_UNTIL, now)
         saved = await self.master.db.pool.do(self._read)
-        self._due = {app: Due(**json.loads(text)) for app, text in saved}
+        # One that cannot be read is due all the same.
+        self._due = {
+            app: recalled(Due, json.loads(text), f"what is due of {app}") or Due(now)
+            for app, text in saved
+        }
         self._app_of = {d.buildset: app for app, d in self._due.items() if d.buildset is not None}
 
     def _read(self, conn: Any) -> list[tuple[str, str]]:

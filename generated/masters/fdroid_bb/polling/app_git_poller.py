@@ -9,6 +9,7 @@ polls start together, a full interval after the master did. For 4,000 apps none 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import re2
@@ -19,12 +20,21 @@ from twisted.python import log
 from twisted.python.failure import Failure
 
 from ..common.process import describe, printable
+from ..common.saved import recalled
 from . import claims, refs, sources
 from .ls_remote import Remote, Watch
 from .repository import Repository
 
 # Tags named in a Change's comments.
 _NAMED = 20
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the last poll saw, as it stands in the state: what was watched, and the refs."""
+
+    watch: str
+    refs: str
 
 
 class AppGitPoller(GitPoller):
@@ -234,10 +244,11 @@ class AppGitPoller(GitPoller):
             # A reconfig sent this app elsewhere in the meantime.
             return
         wanted = repository.watch.wanted
-        state = await self.getState("refs", None)
+        saved = await self.getState("refs", None)
+        before = None if saved is None else recalled(Seen, saved, self.app_id)
         # Another watch, say tags now and a branch before, is a first poll again. The pattern is
         # no part of it: all tags are remembered, so that a wider pattern has no old news.
-        known = state["refs"] if state is not None and state["watch"] == wanted else None
+        known = before.refs if before is not None and before.watch == wanted else None
         # Not in the reactor's thread: a server may claim a hundred thousand tags.
         seen, news = await threads.deferToThread(refs.compare, answer, known)
         if known is not None and (seen == known or not answer.refs):
