@@ -81,8 +81,8 @@ def test_the_pages_work_in_a_browser(master: Master, chromium: str) -> None:
     assert "Welcome to buildbot" in home
     builders = page_text(chromium, f"http://127.0.0.1:{master.www_port}/#/builders")
     assert "idle" in builders
-    apps = page_text(chromium, f"http://127.0.0.1:{master.www_port}/#/plugins/wsgi_dashboards/apps")
-    assert "Apps" in apps
+    apps = page_text(chromium, f"http://127.0.0.1:{master.www_port}/#/apps")
+    assert "no app was built yet" in apps
 
 
 def test_no_script_reads_the_cookie_of_a_login_and_no_wire_has_it(master: Master) -> None:

@@ -27,7 +27,7 @@ def recalled(kind: type[T], saved: Any, what: str) -> T | None:
     """
     fields = [field for field in dataclasses.fields(kind) if field.init]  # type: ignore[arg-type]
     values = saved
-    if isinstance(saved, list):
+    if isinstance(saved, (list, tuple)):
         values = {field.name: value for field, value in zip(fields, saved, strict=False)}
     hints = _hints(kind)  # type: ignore[arg-type]  # types are hashable
     if isinstance(values, dict):
