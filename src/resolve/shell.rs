@@ -3,68 +3,87 @@
 //! No property may stand in such a word, whatever its type: what is put in would be code. It can
 //! follow as a word of its own (`["sh", "-c", "build \"$0\"", "{app}"]`).
 
-/// Programs that take the word behind an option as code, and that option's letter.
-const INTERPRETERS: &[(&str, char)] = &[
-    ("ash", 'c'),
-    ("bash", 'c'),
-    ("csh", 'c'),
-    ("dash", 'c'),
-    ("fish", 'c'),
-    ("ksh", 'c'),
-    ("mksh", 'c'),
-    ("rbash", 'c'),
-    ("runuser", 'c'),
-    ("script", 'c'),
-    ("sg", 'c'),
-    ("sh", 'c'),
-    ("su", 'c'),
-    ("tcsh", 'c'),
-    ("zsh", 'c'),
-    ("python", 'c'),
-    ("python3", 'c'),
-    ("node", 'e'),
-    ("perl", 'e'),
-    ("perl", 'E'),
-    ("php", 'r'),
-    ("ruby", 'e'),
-    ("sed", 'e'),
+/// Programs that take the first word behind their options as code, and the letter of the option
+/// that says so, alone or among others (`-ec`, `-ce`).
+const INTERPRETERS: &[(&str, &str)] = &[
+    ("ash", "c"),
+    ("bash", "c"),
+    ("csh", "c"),
+    ("dash", "c"),
+    ("fish", "c"),
+    ("ksh", "c"),
+    ("mksh", "c"),
+    ("node", "ep"),
+    ("perl", "eE"),
+    ("php", "r"),
+    ("python", "c"),
+    ("python3", "c"),
+    ("rbash", "c"),
+    ("ruby", "e"),
+    ("sed", "e"),
+    ("sh", "c"),
+    ("tcsh", "c"),
+    ("zsh", "c"),
 ];
+
+/// The same, but that the option can stand behind a user, a file or another program.
+const WRAPPERS: &[(&str, &str)] =
+    &[("env", "S"), ("runuser", "c"), ("script", "c"), ("sg", "c"), ("su", "c")];
 
 /// Programs of which every later word is code, or becomes a part of some.
 const ALL_WORDS: &[&str] = &["awk", "eval", "gawk", "mawk", "ssh"];
 
-/// Long options of interpreters whose value is code.
-const LONG: &[&str] = &["--command", "--eval", "--expression", "--session-command"];
+/// Long options whose value is code.
+const LONG: &[&str] =
+    &["--command", "--eval", "--expression", "--print", "--session-command", "--split-string"];
 
 /// The program that takes the word at `index` of `words` apart, if one does.
-pub(super) fn taken_apart_by<'w>(words: &'w [String], index: usize) -> Option<&'w str> {
-    let (before, word) = (words.get(..index)?, words.get(index)?);
-    let name = |word: &'w String| word.rsplit('/').next().unwrap_or_default();
-    if let Some(program) = before.iter().map(name).find(|name| ALL_WORDS.contains(name)) {
-        return Some(program);
+pub(super) fn taken_apart_by(words: &[String], index: usize) -> Option<&str> {
+    let before = words.get(..index)?.iter().enumerate();
+    let named = before.map(|(at, word)| (at, word.rsplit('/').next().unwrap_or_default()));
+    named
+        .rev()
+        .find(|(at, name)| takes_apart(name, words.get(at + 1..=index).unwrap_or_default()))
+        .map(|(_, name)| name)
+}
+
+/// Whether the program `name` takes the last one of `words`, which follow it, as code.
+fn takes_apart(name: &str, words: &[String]) -> bool {
+    if ALL_WORDS.contains(&name) {
+        return true;
     }
-    let programs: Vec<&str> = before.iter().map(name).collect();
-    let last = before.last()?;
-    let is_code_of = |program: &&&str, option: &str| {
-        INTERPRETERS.iter().any(|(interpreter, letter)| {
-            interpreter == *program
-                && option
-                    .strip_prefix('-')
-                    .is_some_and(|letters| !letters.starts_with('-') && letters.ends_with(*letter))
-        })
+    let letters = |known: &[(&str, &'static str)]| {
+        known.iter().find(|(program, _)| *program == name).map(|(_, letters)| *letters)
     };
-    let is_interpreter = |program: &&&str| INTERPRETERS.iter().any(|(name, _)| name == *program);
-    let (option, value) = word.split_once('=').unwrap_or((word, ""));
-    programs
-        .iter()
-        .rfind(|program| {
-            // Behind `-c`, `-ec`, `--command`; in `--command=…`; in `-c…`, which some take too.
-            is_code_of(program, last)
-                || (is_interpreter(program) && LONG.contains(&last.as_str()))
-                || (is_interpreter(program) && LONG.contains(&option) && !value.is_empty())
-                || word.get(..2).is_some_and(|start| is_code_of(program, start)) && word.len() > 2
-        })
-        .copied()
+    let wrapper = letters(WRAPPERS);
+    let Some(letters) = letters(INTERPRETERS).or(wrapper) else { return false };
+    let (mut is_code_next, mut is_value) = (false, false);
+    for (i, word) in words.iter().enumerate() {
+        let is_last = i + 1 == words.len();
+        let option = word.split_once('=').map_or(word.as_str(), |(option, _)| option);
+        if LONG.contains(&option) || is_cluster(word, letters) {
+            // Some take what stands behind the letter in the same word.
+            is_code_next = true;
+        }
+        // Options may still follow, `--` too; what comes then is code.
+        if is_code_next && is_last {
+            return true;
+        }
+        let is_option = word.starts_with(['-', '+']);
+        if !is_option && !is_value && (is_code_next || wrapper.is_none()) {
+            // The code was earlier, or it is in a file.
+            return false;
+        }
+        // `-o pipefail`.
+        is_value = is_option && word.ends_with(['o', 'O']);
+    }
+    false
+}
+
+/// Whether it is an option such as `-ec` with one of the `letters` in it.
+fn is_cluster(word: &str, letters: &str) -> bool {
+    let options = word.strip_prefix('-').filter(|options| !options.starts_with('-'));
+    options.is_some_and(|options| options.contains(|c| letters.contains(c)))
 }
 
 #[cfg(test)]
@@ -77,16 +96,29 @@ mod tests {
             (&["sh", "-c", "echo {x}"][..], 2, Some("sh")),
             (&["/bin/bash", "-euo", "pipefail", "-ec", "echo {x}"], 4, Some("bash")),
             (&["env", "A=b", "sh", "-lc", "{x}"], 4, Some("sh")),
+            // As shells read it: options may follow, and end.
+            (&["bash", "-ce", "{x}"], 2, Some("bash")),
+            (&["bash", "-c", "-e", "{x}"], 3, Some("bash")),
+            (&["sh", "-c", "--", "{x}"], 3, Some("sh")),
+            (&["bash", "-c", "-o", "pipefail", "{x}"], 4, Some("bash")),
+            (&["bash", "-c", "+x", "{x}"], 3, Some("bash")),
             (&["bash", "-c{x}"], 1, Some("bash")),
             (&["su", "-", "builder", "-c", "{x}"], 4, Some("su")),
             (&["su", "--command={x}"], 1, Some("su")),
+            (&["su", "builder", "--command", "{x}"], 3, Some("su")),
             (&["runuser", "-u", "a", "--", "sh", "-c", "{x}"], 6, Some("sh")),
+            (&["env", "-S", "sh -c {x}"], 2, Some("env")),
             (&["ssh", "host", "make", "{x}"], 3, Some("ssh")),
-            (&["python3", "-c", "print('{x}')"], 2, Some("python3")),
+            (&["timeout", "5", "python3", "-Ic", "print('{x}')"], 4, Some("python3")),
             (&["perl", "-ne", "{x}"], 2, Some("perl")),
+            (&["perl", "-ne{x}"], 1, Some("perl")),
+            (&["node", "--eval={x}"], 1, Some("node")),
             // A word of its own, which the script has as `$0`, `$1`.
             (&["sh", "-c", "echo \"$0\"", "{x}"], 3, None),
+            (&["sh", "-ec", "echo \"$1\"", "-c", "{x}"], 4, None),
+            (&["bash", "-euo", "pipefail", "-c", "echo \"$0\"", "{x}"], 5, None),
             (&["sh", "build.sh", "{x}"], 2, None),
+            (&["perl", "build.pl", "-verbose", "{x}"], 3, None),
             (&["fdroid", "build", "-v", "{x}"], 3, None),
             (&["git", "-c", "{x}"], 2, None),
             (&["echo", "-c", "{x}"], 2, None),

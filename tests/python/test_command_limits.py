@@ -171,7 +171,7 @@ c["schedulers"].append(schedulers.ForceScheduler(name="other", builderNames=["ot
             assert build["results"] != 0 or kind in told, kind
             assert len(said) < 1.2 * LIMIT
             if kind == "silent":
-                assert "no end after 2 seconds, which the worker was told of" in said
+                assert "still running after 2 seconds, the limit that its worker was given" in said
         # Whoever else builds here is none the worse.
         master.force("other", "other")
         assert master.builds("other", 1)[-1]["results"] == 0

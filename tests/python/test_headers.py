@@ -79,6 +79,8 @@ def test_each_page_has_a_nonce_of_its_own(master: Master) -> None:
 def test_the_pages_work_in_a_browser(master: Master, chromium: str) -> None:
     home = page_text(chromium, f"http://127.0.0.1:{master.www_port}/")
     assert "Welcome to buildbot" in home
+    # What stands in the title is text, and its script has no nonce.
+    assert "<title>struck" not in home
     builders = page_text(chromium, f"http://127.0.0.1:{master.www_port}/#/builders")
     assert "idle" in builders
     apps = page_text(chromium, f"http://127.0.0.1:{master.www_port}/#/apps")

@@ -505,6 +505,14 @@ def test_a_change_beyond_all_measure_is_refused_before_it_is_stored(world: World
     branch = "refs/merge-requests/7/head"
     said = world.send("org.example.merge", branch=branch, taken=False, versionCode=1)
     assert f"`{branch}` is no branch" in said
+    # What a page makes a link of.
+    script = SENDER.replace("project=app,", 'project=app, revlink="javascript:alert(1)",')
+    address = f"127.0.0.1:{world.submit_port}"
+    command = [sys.executable, "-c", script, address, world.password.read_text().strip()]
+    command += ["build", "org.example.link"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 1, done.stdout
+    assert "`javascript:alert(1)` is not the address of a web page" in world.master.log()
     assert world.master.rest("changes?order=-changeid&limit=1")["changes"] == before
 
 

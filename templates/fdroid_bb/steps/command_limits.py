@@ -33,7 +33,7 @@ def _limited_run(command: Any, step: Any, conn: Any, builder_name: str) -> Any:
     seconds = command.args.get("maxTime")
     if not isinstance(seconds, (int, float)):
         return ended
-    why = f"no end after {seconds:g} seconds, which the worker was told of"
+    why = f"still running after {seconds:g} seconds, the limit that its worker was given"
     timer = step.master.reactor.callLater(seconds + SPARE, _end, command, why)
 
     def over(result: Any) -> Any:

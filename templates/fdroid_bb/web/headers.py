@@ -14,7 +14,7 @@ from buildbot.util.twisted import async_to_deferred
 from buildbot.www.config import IndexResource
 from buildbot.www.service import BuildbotSite
 
-# For all that is no page of its own: data, logs, what Buildbot's own page puts into itself.
+# For everything but Buildbot's own page: data, logs, and what that page loads into itself.
 _NOTHING = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 
 # For Buildbot's page, whose one script in the page has the nonce. Its parts set styles themselves.

@@ -25,7 +25,7 @@ def recalled(kind: type[T], saved: Any, what: str) -> T | None:
     what has a default may be missing. None, and a line in the log, if that is not enough: then
     `what` begins anew.
     """
-    fields = [field for field in dataclasses.fields(kind) if field.init]  # type: ignore[arg-type]
+    fields = [field for field in dataclasses.fields(kind) if field.init]  # type: ignore[arg-type]  # a dataclass, says the caller
     values = saved
     if isinstance(saved, (list, tuple)):
         values = {field.name: value for field, value in zip(fields, saved, strict=False)}

@@ -111,7 +111,7 @@ def _refusal(change: Mapping[str, Any]) -> str | None:
         )
     link = str(change.get("revlink") or "")
     if link and not link.startswith(("https://", "http://")):
-        return f"`{printable(link, 100)}` is no address of a page"
+        return f"`{printable(link, 100)}` is not the address of a web page"
     return None
 
 
